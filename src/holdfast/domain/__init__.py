@@ -1,0 +1,1 @@
+"""The pure core: values, facts, wishes, and the desk that folds them. No I/O, no clock, no await."""

@@ -1,0 +1,136 @@
+"""What a call's outcome means for the request behind it: accepted, refused, not sent, unknown.
+
+Rule 1: positive evidence always counts, also when it answers an earlier attempt. Anything else
+counts only for the attempt that is on its way.
+Rule 2: a refusal for a duplicate id says that the order exists: unknown, and looked up.
+Rule 3: what was provably not processed is repeated under the same wire id, a bounded number of
+times, no sooner than the broker asked.
+Rule 4: a refused cancel leaves the order as it was, and is read once more: it may have filled.
+"""
+
+from holdfast.domain import events as e
+from holdfast.domain.attend import backoff_ns, refuse_unsent
+from holdfast.domain.facts import (
+    NS_PER_MS,
+    Work,
+    acknowledge,
+    anomaly,
+    confirm_replace,
+    end,
+    unknown,
+)
+from holdfast.domain.inputs import Answer
+from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.reports import (
+    Accepted,
+    NotSent,
+    RefusalCode,
+    Refused,
+    Report,
+    ReportKind,
+    Unknown,
+)
+from holdfast.domain.values import Status
+
+
+def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
+    """Take in how a submit, cancel or replace ended."""
+    wish = order.wish(answer.wish)
+    outcome = answer.outcome
+    if isinstance(outcome, Accepted):
+        _accepted(work, order, wish, answer.wish, outcome)
+    elif wish is None or wish.stage is not Stage.WAITING or wish.attempt != answer.attempt:
+        return
+    elif isinstance(outcome, Unknown):
+        unknown(work, order, wish, outcome.text)
+    elif isinstance(outcome, NotSent):
+        _not_sent(work, order, wish, outcome)
+    else:
+        _refused(work, order, wish, outcome)
+
+
+def _accepted(
+    work: Work, order: Order, wish: Wish | None, number: int, outcome: Accepted
+) -> None:
+    if number == 0:
+        _submit_accepted(work, order, outcome)
+    elif wish is None:
+        return
+    elif wish.kind is WishKind.REPLACE and outcome.final:
+        shown = Report(
+            kind=ReportKind.REPLACED,
+            broker_order_id=outcome.broker_order_id,
+            stamp_ns=outcome.stamp_ns,
+        )
+        confirm_replace(work, order, wish, shown)
+    elif wish.kind is WishKind.CANCEL and outcome.final:
+        shown = Report(kind=ReportKind.CANCELED, stamp_ns=outcome.stamp_ns)
+        end(work, order, "canceled", "canceled", "", shown)
+    elif wish.stage is not Stage.ACKNOWLEDGED:
+        acknowledge(work, order, wish)
+
+
+def _submit_accepted(work: Work, order: Order, outcome: Accepted) -> None:
+    leg = order.find_leg(outcome.broker_order_id)
+    if order.status is Status.NEW:
+        work.out(
+            e.OrderAccepted(
+                at_ns=work.now_ns,
+                number=order.number,
+                broker_order_id=outcome.broker_order_id,
+                stamp_ns=outcome.stamp_ns,
+            )
+        )
+    elif leg is None and not order.is_terminal:
+        anomaly(
+            work,
+            "SECOND_BROKER_ORDER",
+            f"accepted as {outcome.broker_order_id} and known as {order.broker_order_id}",
+            order.number,
+        )
+
+
+def _not_sent(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
+    if wish.delays >= work.settings.retries_max and wish.kind is not WishKind.CANCEL:
+        refuse_unsent(work, order, wish, f"not sent after {wish.delays} repeats: {outcome.text}")
+        return
+    wait = backoff_ns(work, order.wire_id, wish.delays)
+    retry_at = work.now_ns + max(wait, outcome.retry_after_ms * NS_PER_MS)
+    if wish.kind is not WishKind.CANCEL and retry_at > wish.not_after_ns:
+        refuse_unsent(work, order, wish, f"no time left to repeat it: {outcome.text}")
+        return
+    work.out(
+        e.WishDelayed(
+            at_ns=work.now_ns,
+            number=order.number,
+            wish=wish.wish,
+            retry_at_ns=retry_at,
+            text=outcome.text[:500],
+        )
+    )
+
+
+def _refused(work: Work, order: Order, wish: Wish, outcome: Refused) -> None:
+    if wish.kind is not WishKind.SUBMIT:
+        work.out(
+            e.WishRefused(
+                at_ns=work.now_ns,
+                number=order.number,
+                wish=wish.wish,
+                code=outcome.code,
+                text=outcome.text[:500],
+            )
+        )
+        if not order.is_terminal:
+            work.look_up(order, f"a {wish.kind} was refused")
+    elif outcome.code is RefusalCode.DUPLICATE_ID:
+        unknown(work, order, wish, f"refused as a duplicate: {outcome.text}")
+    else:
+        work.out(
+            e.OrderRejected(
+                at_ns=work.now_ns,
+                number=order.number,
+                code=outcome.code,
+                text=outcome.text[:500],
+            )
+        )

@@ -1,0 +1,213 @@
+"""What an order still waits for: one idempotent look at its wishes, deadlines and questions.
+
+Rule 1: `attend` is level-triggered. It compares what is wanted with what is on its way, and may
+run any number of times, in any order, after any input; nothing is remembered outside the order.
+Rule 2: one request is on its way per order at a time. A queued one goes out when the one before
+it is answered; a cancel goes past a submit of unknown outcome where the broker takes our id.
+Rule 3: an unknown submit or replace is looked up, an unknown cancel is simply sent again; neither
+ever gives up, they only slow down.
+Rule 4: nothing is sent after its `not_after`; what never left is refused or failed, and says so.
+"""
+
+import hashlib
+from typing import Final
+
+from holdfast.domain import events as e
+from holdfast.domain.facts import NS_PER_MS, Work, anomaly
+from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.snapshots import is_caught_up, release
+from holdfast.domain.values import Status, TimeInForce
+
+# After so many questions without a usable answer a person should know.
+QUESTIONS_BEFORE_ALERT: Final = 5
+
+
+def backoff_ns(work: Work, name: str, attempt: int) -> int:
+    """Return how long to wait before the next attempt: doubled each time, jittered by a hash."""
+    first, most = work.settings.retry_first_ms, work.settings.retry_max_ms
+    wait = min(first << min(attempt, 20), most) * NS_PER_MS
+    digest = hashlib.sha256(f"{name}.{attempt}".encode()).digest()
+    return wait - wait * digest[0] // 1024
+
+
+def attend(work: Work, order: Order) -> None:
+    """Send, repeat, ask or close whatever is due for one order."""
+    if order.held is not None and (order.held_until_ns <= work.now_ns or is_caught_up(order)):
+        release(work, order)
+    for wish in list(order.wishes):
+        if wish.due_ns and wish.due_ns <= work.now_ns and order.wish(wish.wish) is wish:
+            _DUE[wish.stage](work, order, wish)
+    _cancel_again(work, order)
+    _send_next(work, order)
+    lookup = order.lookup
+    if lookup is not None and lookup.again_ns and lookup.again_ns <= work.now_ns:
+        ask(work, order, lookup.reason)
+
+
+def ask(work: Work, order: Order, reason: str) -> None:
+    """Ask the broker for the order by every id it has had."""
+    tries = order.lookup.tries + 1 if order.lookup is not None else 1
+    wait = work.settings.ack_wait_ms * NS_PER_MS + backoff_ns(work, order.wire_id, tries)
+    work.out(
+        e.LookupStarted(
+            at_ns=work.now_ns,
+            number=order.number,
+            attempt=order.questions + 1,
+            again_ns=work.now_ns + wait,
+            reason=reason,
+        )
+    )
+    if tries == QUESTIONS_BEFORE_ALERT:
+        anomaly(
+            work,
+            "STILL_UNKNOWN",
+            f"asked {tries} times ({reason}) without a usable answer; it goes on, slower",
+            order.number,
+        )
+
+
+def _unanswered(work: Work, order: Order, wish: Wish) -> None:
+    work.out(
+        e.WishUnknown(
+            at_ns=work.now_ns,
+            number=order.number,
+            wish=wish.wish,
+            look_at_ns=work.now_ns,
+            text="no answer in time",
+        )
+    )
+    _look(work, order, wish)
+
+
+def _look(work: Work, order: Order, wish: Wish) -> None:
+    """An outcome nobody can tell: send a cancel again, ask for anything else."""
+    if wish.kind is WishKind.CANCEL and wish.stage is Stage.UNKNOWN and not order.is_terminal:
+        _send(work, order, wish)
+    elif order.lookup is None:
+        ask(work, order, f"{wish.kind} of unknown outcome")
+
+
+def _repeat(work: Work, order: Order, wish: Wish) -> None:
+    if not _in_flight(order):
+        _send(work, order, wish)
+
+
+_DUE: Final = {
+    Stage.WAITING: _unanswered,
+    Stage.DELAYED: _repeat,
+    Stage.ACKNOWLEDGED: _look,
+    Stage.UNKNOWN: _look,
+}
+
+
+def refuse_unsent(work: Work, order: Order, wish: Wish, text: str) -> None:
+    """Give up a request that provably never reached the broker."""
+    if wish.kind is WishKind.SUBMIT:
+        failed = e.OrderFailed(
+            at_ns=work.now_ns, number=order.number, code="NOT_SENT", text=text[:500]
+        )
+        work.out(failed)
+        return
+    work.out(
+        e.WishRefused(
+            at_ns=work.now_ns,
+            number=order.number,
+            wish=wish.wish,
+            code="NOT_SENT",
+            text=text[:500],
+        )
+    )
+
+
+def _in_flight(order: Order) -> bool:
+    return any(wish.stage is Stage.WAITING for wish in order.wishes)
+
+
+def _send(work: Work, order: Order, wish: Wish) -> None:
+    """Send a request, or send it again under the same wire id."""
+    now, settings = work.now_ns, work.settings
+    never_late = wish.kind is WishKind.CANCEL
+    if not never_late and wish.not_after_ns and now > wish.not_after_ns:
+        refuse_unsent(work, order, wish, "its time to be sent had passed")
+        return
+    ack_ns = settings.ack_wait_ms * NS_PER_MS
+    slower = backoff_ns(work, order.wire_id, wish.attempt) if wish.attempt > 1 else 0
+    work.out(
+        e.WishSent(
+            at_ns=now,
+            number=order.number,
+            wish=wish.wish,
+            attempt=wish.attempt + 1,
+            deadline_ns=now + ack_ns + slower,
+            not_after_ns=now + ack_ns if never_late else wish.not_after_ns,
+        )
+    )
+
+
+def resend_submit(work: Work, order: Order, wish: Wish) -> None:
+    """Send a submit that is proven absent again, or fail it where that could make two orders."""
+    settings = work.settings
+    may = work.capabilities.unique_ids != "none" and wish.attempt <= settings.resends_max
+    if may and work.now_ns <= wish.not_after_ns:
+        _send(work, order, wish)
+        return
+    failed = e.OrderFailed(
+        at_ns=work.now_ns,
+        number=order.number,
+        code="ABSENT",
+        text="the broker has no such order, asked by id, in open orders, history and executions",
+    )
+    work.out(failed)
+
+
+def _cancel_again(work: Work, order: Order) -> None:
+    """An order that somebody wants gone and that works again is cancelled again."""
+    if not order.wanted_gone or order.is_terminal:
+        return
+    if order.oldest(WishKind.CANCEL) is None:
+        request_cancel(work, order, by="", reason="it was to be cancelled and works")
+
+
+def request_cancel(work: Work, order: Order, by: str, reason: str) -> None:
+    """Record that somebody wants the order gone; `attend` sends it when its turn comes."""
+    work.out(
+        e.CancelRequested(
+            at_ns=work.now_ns,
+            number=order.number,
+            wish=order.last_wish + 1,
+            by=by,
+            reason=reason,
+        )
+    )
+
+
+def _send_next(work: Work, order: Order) -> None:
+    """Let the next queued request out, a cancel before any replace."""
+    if _in_flight(order):
+        return
+    cancel = order.oldest(WishKind.CANCEL, Stage.QUEUED)
+    wish = cancel or order.oldest(WishKind.REPLACE, Stage.QUEUED)
+    if wish is None or order.is_terminal:
+        return
+    submit = order.wish(0)
+    if submit is not None:
+        by_wire_id = wish.kind is WishKind.CANCEL and work.capabilities.cancel_by_wire_id
+        if submit.stage is Stage.DELAYED or not by_wire_id:
+            return
+    if wish.kind is WishKind.REPLACE and any(w.is_out for w in order.wishes):
+        return
+    _send(work, order, wish)
+
+
+def note_end_of_time(work: Work, order: Order, wall_offset_ns: int) -> None:
+    """Past its end an order is looked up, or cancelled where the broker knows no such end."""
+    end_ns = order.terms.expire_at_ns
+    if end_ns is None or order.is_terminal or order.status is Status.NEW:
+        return
+    if work.now_ns + wall_offset_ns < end_ns:
+        return
+    if TimeInForce.GTD in work.capabilities.times_in_force:
+        if order.lookup is None:
+            ask(work, order, "past its end")
+    elif not order.wanted_gone:
+        request_cancel(work, order, by="holdfast", reason="past its end")

@@ -1,0 +1,26 @@
+"""What a broker can do, as the desk needs to know it."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from holdfast.domain.values import OrderType, TimeInForce
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What a broker can do; the desk emulates or refuses the rest.
+
+    `unique_ids` says how long the broker refuses a second order under the same client id;
+    `none` means that it never does, so an order is never sent again there.
+    `replace_carries_fills` says that a replaced order's figures include what was filled before.
+    `new_id_on_replace` says that a replace ends the broker order and opens another.
+    """
+
+    order_types: frozenset[OrderType] = frozenset(OrderType)
+    times_in_force: frozenset[TimeInForce] = frozenset(TimeInForce)
+    unique_ids: Literal["forever", "while_open", "none"] = "forever"
+    native_replace: bool = True
+    replace_carries_fills: bool = True
+    new_id_on_replace: bool = False
+    cancel_by_wire_id: bool = True
+    notional: bool = True

@@ -1,0 +1,312 @@
+"""The desk: a pure state machine from inputs to events and effects.
+
+Rule 1: `step` is total. A command that cannot be carried out gives its error and no event; a
+report that cannot be used gives an anomaly.
+Rule 2: `apply` is the only mutator, and effects are a function of events: whoever folds the same
+events holds the same desk, and whoever resumes one asks for everything still open.
+Rule 3: nothing here waits. Whatever has to happen later is a deadline in an order, and
+`next_deadline` says when to tick.
+
+What this module does not know: clocks, brokers, journals, tasks.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.domain import commands, inputs
+from holdfast.domain import events as e
+from holdfast.domain.answers import absorb_answer
+from holdfast.domain.attend import ask, attend, note_end_of_time
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.effects import Effect
+from holdfast.domain.facts import NS_PER_MS, absorb, anomaly, book_trade, is_sane
+from holdfast.domain.inputs import Input
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.lookups import absorb_lookup
+from holdfast.domain.order import Order
+from holdfast.domain.outbox import effect_of
+from holdfast.domain.positions import Position
+from holdfast.domain.queries import Queries
+from holdfast.domain.reports import Report, Snapshot
+from holdfast.domain.settings import Settings
+from holdfast.domain.snapshots import absorb_poll
+from holdfast.domain.state import FORMAT, State
+from holdfast.domain.values import Side
+from holdfast.errors import HoldfastError
+
+# Orders that one archiving takes out of memory, so that a step stays short.
+ARCHIVED_PER_STEP_MAX: Final = 1_000
+# Archiving begins this far above the bound, so that it is done in batches.
+ARCHIVE_SLACK: Final = 256
+
+
+class Decision(Struct):
+    """What a step decided: events to make durable, then effects to carry out.
+
+    For a command, `number` is the order it is about, `error` its refusal, and `repeat` says that
+    it named an order that existed already.
+    """
+
+    events: list[e.AnyEvent]
+    effects: list[Effect]
+    number: int = 0
+    error: HoldfastError | None = None
+    repeat: bool = False
+
+
+class Desk(Queries):
+    """One team's orders and positions. Implements what the deciding functions call their work."""
+
+    def __init__(self, settings: Settings | None = None, state: State | None = None) -> None:
+        """Start empty, or on a state; `settings` matter to `step` alone."""
+        super().__init__(state or State())
+        self.settings = settings or Settings()
+        self.capabilities = Capabilities()
+        self.now_ns = 0
+        self._decision = Decision([], [])
+        self._touched: dict[int, Order] = {}
+
+    def dump(self) -> bytes:
+        """Return the whole state, to be loaded under the same `FORMAT`."""
+        return self.state.dump()
+
+    @classmethod
+    def load(cls, body: bytes, settings: Settings | None = None) -> "Desk":
+        """Return the desk whose state `dump` wrote."""
+        return cls(settings, State.load(body))
+
+    def apply(self, event: e.AnyEvent) -> None:
+        """Fold one event."""
+        self.state.apply(event)
+
+    def next_deadline(self) -> int | None:
+        """Return the desk time at which to tick next, or None."""
+        return self.state.next_due_ns()
+
+    def step(self, given: Input, now_ns: int) -> Decision:
+        """Take one input at a desk time and decide; events are applied already.
+
+        Raises only on a defect; then the desk must be discarded and folded again.
+        """
+        self.now_ns = max(now_ns, self.state.stored.at_ns)
+        decision = self._decision = Decision([], [])
+        self._touched = {}
+        try:
+            _STEPS[type(given)](self, given)
+        except HoldfastError as error:
+            if decision.events:
+                raise
+            decision.error = error
+            return decision
+        for order in self._touched.values():
+            attend(self, order)
+        return decision
+
+    def out(self, event: e.AnyEvent) -> None:
+        """Record an event, apply it at once, and note the effect that follows from it."""
+        self.state.apply(event)
+        decision = self._decision
+        decision.events.append(event)
+        effect = effect_of(self.state, event)
+        if effect is not None:
+            decision.effects.append(effect)
+
+    def lot(self, symbol: str) -> Decimal:
+        """Return the smallest quantity step of a symbol."""
+        return self.state.lot(symbol)
+
+    def look_up(self, order: Order, reason: str) -> None:
+        """Ask the broker for an order, unless it is being asked."""
+        if order.lookup is None:
+            ask(self, order, reason)
+
+    @property
+    def instruments(self) -> dict[str, Instrument]:
+        """The instruments defined on this desk."""
+        return self.state.stored.instruments
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """The positions by symbol; a flat one stays for its history."""
+        return self.state.stored.positions
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next order gets."""
+        return self.state.stored.next_number
+
+    def exits(self, symbol: str, side: Side) -> Decimal:
+        """Return what reduce-only orders of that side may still trade."""
+        return self.state.exits(symbol, side)
+
+    def has_traded(self, symbol: str) -> bool:
+        """Tell whether the desk ever had an order or balance in the symbol."""
+        return symbol in self.state.stored.traded
+
+    def _touch(self, number: int) -> None:
+        order = self.state.order(number)
+        if order is not None:
+            self._touched[number] = order
+
+    def _open(self, given: inputs.Open) -> None:
+        opened = e.DeskOpened(
+            at_ns=self.now_ns,
+            desk=given.desk,
+            epoch=given.epoch,
+            account=given.account,
+            currency=given.currency,
+        )
+        self.out(opened)
+
+    def _submit(self, given: inputs.Submit) -> None:
+        decision = self._decision
+        decision.number, decision.repeat = commands.submit(self, given)
+
+    def _cancel(self, given: inputs.Cancel) -> None:
+        self._decision.number = commands.cancel(self, given)
+        self._touch(self._decision.number)
+
+    def _replace(self, given: inputs.Replace) -> None:
+        self._decision.number = commands.replace(self, given)
+        self._touch(self._decision.number)
+
+    def _resolve(self, given: inputs.Resolve) -> None:
+        self._decision.number = commands.resolve(self, given)
+
+    def _define(self, given: inputs.Define) -> None:
+        commands.define(self, given)
+
+    def _set_opening_balance(self, given: inputs.SetOpeningBalance) -> None:
+        commands.set_opening_balance(self, given)
+
+    def _answer(self, given: inputs.Answer) -> None:
+        order = self.state.order(given.number)
+        if order is None:
+            anomaly(self, "ANSWER_WITHOUT_ORDER", f"an answer for order {given.number}")
+            return
+        absorb_answer(self, order, given)
+        self._touch(given.number)
+
+    def _looked(self, given: inputs.Looked) -> None:
+        order = self.state.order(given.number)
+        if order is not None:
+            absorb_lookup(self, order, given)
+            self._touch(given.number)
+
+    def _reported(self, given: inputs.Reported) -> None:
+        report = given.report
+        order = self._named(report)
+        if order is None:
+            anomaly(
+                self,
+                "UNKNOWN_ORDER",
+                f"a {report.kind} report of {report.broker_order_id or report.wire_id!r}, "
+                "which is no order of this desk",
+            )
+            return
+        absorb(self, order, report)
+        self._touch(order.number)
+
+    def _named(self, said: Report | Snapshot) -> Order | None:
+        """Find the order that a broker means: by our id first, then by any id it has had."""
+        number = self.owner_of(said.wire_id)
+        if not number and isinstance(said, Report):
+            number = self.owner_of(said.orig_wire_id)
+        if not number and said.broker_order_id:
+            number = self.state.names.get(f"b:{said.broker_order_id}", 0)
+        return self.state.order(number) if number else None
+
+    def _polled(self, given: inputs.Polled) -> None:
+        for wire_id, broker_order_id, execution in given.executions:
+            said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
+            order = self._named(said)
+            if order is not None and is_sane(execution):
+                book_trade(self, order, broker_order_id, execution)
+                self._touch(order.number)
+        listed: set[int] = set()
+        for snapshot in given.snapshots:
+            order = self._named(snapshot)
+            if order is not None:
+                listed.add(order.number)
+                absorb_poll(self, order, snapshot, given.asked_ns)
+                self._touch(order.number)
+        if given.complete:
+            self._ask_for_missing(listed, given.asked_ns)
+
+    def _ask_for_missing(self, listed: set[int], asked_ns: int) -> None:
+        """An order that should work and is not listed is asked for; its absence ends nothing."""
+        quiet_ns = self.settings.quiet_ms * NS_PER_MS
+        for order in self.state.active.values():
+            settled = asked_ns >= order.updated_ns + quiet_ns
+            if order.is_working and settled and order.number not in listed:
+                self.look_up(order, "missing from the open orders")
+
+    def _connected(self, given: inputs.Connected) -> None:
+        self.capabilities = given.capabilities
+
+    def _resume(self, given: inputs.Resume) -> None:
+        resumed = e.DeskResumed(
+            at_ns=self.now_ns, wall_offset_ns=given.wall_offset_ns, retry_at_ns=self.now_ns
+        )
+        self.out(resumed)
+
+    def _clock_step(self, given: inputs.ClockStep) -> None:
+        self.out(e.ClockStepped(at_ns=self.now_ns, wall_offset_ns=given.wall_offset_ns))
+
+    def _tick(self, _given: inputs.Tick) -> None:
+        for order in self.state.pop_due(self.now_ns):
+            note_end_of_time(self, order, self.state.stored.wall_offset_ns)
+            self._touched[order.number] = order
+            self.state.watch(order)
+
+    def _archive(self, given: inputs.Archive) -> None:
+        excess = len(self.state.finished) - self.settings.finished_orders_max
+        if excess < ARCHIVE_SLACK:
+            return
+        numbers: list[int] = []
+        for number, order in self.state.finished.items():
+            if len(numbers) >= min(excess, ARCHIVED_PER_STEP_MAX):
+                break
+            if order.is_settled and order.updated_ns <= given.durable_ns:
+                numbers.append(number)
+        if numbers:
+            self.out(e.OrdersArchived(at_ns=self.now_ns, numbers=tuple(numbers)))
+
+    def _recalled(self, given: inputs.Recalled) -> None:
+        for number, body in sorted(given.bodies.items()):
+            if self.state.order(number) is None:
+                recalled = e.OrderRecalled(
+                    at_ns=self.now_ns, number=number, body=msgspec.Raw(body)
+                )
+                self.out(recalled)
+
+    def _quarantined(self, given: inputs.Quarantined) -> None:
+        anomaly(self, "QUARANTINED", f"{given.kind} made the desk raise: {given.error}"[:500])
+
+
+_STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
+    inputs.Open: Desk._open,
+    inputs.Submit: Desk._submit,
+    inputs.Cancel: Desk._cancel,
+    inputs.Replace: Desk._replace,
+    inputs.Resolve: Desk._resolve,
+    inputs.Define: Desk._define,
+    inputs.SetOpeningBalance: Desk._set_opening_balance,
+    inputs.Answer: Desk._answer,
+    inputs.Looked: Desk._looked,
+    inputs.Reported: Desk._reported,
+    inputs.Polled: Desk._polled,
+    inputs.Connected: Desk._connected,
+    inputs.Resume: Desk._resume,
+    inputs.ClockStep: Desk._clock_step,
+    inputs.Tick: Desk._tick,
+    inputs.Archive: Desk._archive,
+    inputs.Recalled: Desk._recalled,
+    inputs.Quarantined: Desk._quarantined,
+}
+
+__all__ = ["FORMAT", "Decision", "Desk"]

@@ -1,0 +1,71 @@
+"""What the desk wants done, once its events are durable. Effects are a function of events.
+
+Each carries `not_after_ns` (desk time): past it the call is not made and counts as not sent.
+`attempt` makes a repeated effect distinguishable; ids and amounts are complete, so an adapter
+needs no state of its own.
+"""
+
+from decimal import Decimal
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from holdfast.domain.requests import OrderTerms
+
+
+class SubmitOrder(Struct, frozen=True, kw_only=True, tag="submit"):
+    """Place a new order under `wire_id`."""
+
+    number: int
+    wish: int
+    attempt: int
+    wire_id: str
+    terms: OrderTerms
+    not_after_ns: int
+
+
+class CancelOrder(Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Cancel the order that `broker_order_id` (or, where empty, `wire_id`) names."""
+
+    number: int
+    wish: int
+    attempt: int
+    wire_id: str
+    orig_wire_id: str
+    broker_order_id: str
+    symbol: str
+    not_after_ns: int
+
+
+class ReplaceOrder(Struct, frozen=True, kw_only=True, tag="replace"):
+    """Give the order new terms under `wire_id`.
+
+    `terms.quantity` is the new total; `leaves_quantity` is what would then remain to fill, for
+    brokers that count a replaced order anew.
+    """
+
+    number: int
+    wish: int
+    attempt: int
+    wire_id: str
+    orig_wire_id: str
+    broker_order_id: str
+    terms: OrderTerms
+    leaves_quantity: Decimal | None
+    not_after_ns: int
+
+
+class LookupOrder(Struct, frozen=True, kw_only=True, tag="lookup"):
+    """Ask for an order by every id it has had: found, absent, or incomplete.
+
+    A lookup has no `not_after`: asking late is as good as asking now.
+    """
+
+    number: int
+    attempt: int
+    symbol: str
+    wire_ids: tuple[str, ...]
+    broker_order_ids: tuple[str, ...]
+
+
+Effect: TypeAlias = SubmitOrder | CancelOrder | ReplaceOrder | LookupOrder

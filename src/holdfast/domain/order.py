@@ -1,0 +1,280 @@
+"""One order: what was asked, what the broker says, what traded, and what is still asked of it.
+
+Rule 1: `status` changes only through the tables in `transitions.py`; nothing here decides.
+Rule 2: a wish (submit, cancel, replace) is kept apart from the status until it is answered.
+Rule 3: everything here comes from folding events, so a journal gives back the same order.
+
+What this module does not know: which event causes which change (`fold.py`), what a report means
+(`facts.py`, `snapshots.py`), when anything is due (`attend.py`).
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.domain.executions import Leg
+from holdfast.domain.reports import Snapshot
+from holdfast.domain.requests import OrderTerms
+from holdfast.domain.values import TERMINAL, ZERO, Condition, Side, Status, add, neg, ratio, sub
+
+
+class WishKind(StrEnum):
+    """What can be asked of a broker about one order."""
+
+    SUBMIT = "submit"
+    CANCEL = "cancel"
+    REPLACE = "replace"
+
+
+class Stage(StrEnum):
+    """How far a request got.
+
+    QUEUED behind another one, WAITING for its answer, DELAYED until it may be repeated,
+    ACKNOWLEDGED as pending by the broker, or UNKNOWN: nobody can tell.
+    """
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    DELAYED = "delayed"
+    ACKNOWLEDGED = "acknowledged"
+    UNKNOWN = "unknown"
+
+
+class Wish(Struct, kw_only=True, omit_defaults=True):
+    """A request until it is answered.
+
+    `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
+    `told_ns` is when the broker acknowledged it as pending.
+    The terms belong to a replace; None leaves a term as it is.
+    """
+
+    wish: int
+    kind: WishKind
+    stage: Stage
+    attempt: int = 1
+    sent_ns: int = 0
+    told_ns: int = 0
+    due_ns: int = 0
+    not_after_ns: int = 0
+    delays: int = 0
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+    @property
+    def is_out(self) -> bool:
+        """Tell whether the request may have reached the broker."""
+        return self.stage not in {Stage.QUEUED, Stage.DELAYED}
+
+    @property
+    def needs_answer(self) -> bool:
+        """Tell whether only asking for the order can settle the request."""
+        if self.stage is Stage.UNKNOWN:
+            return self.kind is not WishKind.CANCEL
+        return self.stage is Stage.ACKNOWLEDGED
+
+
+class Lookup(Struct, kw_only=True, omit_defaults=True):
+    """A question about the order that is asked again at `again_ns` until it is settled.
+
+    `attempt` numbers the question within the order's life, `tries` within this uncertainty.
+    """
+
+    attempt: int = 0
+    tries: int = 0
+    again_ns: int = 0
+    asked: bool = False
+    reason: str = ""
+
+
+class Order(Struct, kw_only=True, omit_defaults=True):
+    """One order of a desk; quantities in instrument units, times in desk nanoseconds.
+
+    `asked` are the terms as submitted, `terms` those in force. `quantity` is the quantity in force, None for an order sized by notional until the broker
+    names one. `held` is a snapshot that waits for the executions behind its figure. `alive` is
+    None, or how often the broker confirmed that the ended order works. `largest` is the largest
+    quantity ever in force or wished, against which an overfill is judged. `wanted_gone` says that
+    somebody asked to cancel, and is not refused by anything but the broker's answer.
+    """
+
+    number: int
+    terms: OrderTerms
+    asked: OrderTerms
+    created_ns: int
+    client_order_id: str
+    wire_id: str
+    idempotency_key: str = ""
+    strategy: str = ""
+    status: Status = Status.NEW
+    condition: Condition = Condition.NONE
+    quantity: Decimal | None = None
+    largest: Decimal | None = None
+    filled_quantity: Decimal = ZERO
+    notional: Decimal = ZERO
+    fees: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    legs: list[Leg] = msgspec.field(default_factory=list)
+    wishes: list[Wish] = msgspec.field(default_factory=list)
+    last_wish: int = 0
+    wanted_gone: bool = False
+    held: Snapshot | None = None
+    held_until_ns: int = 0
+    lookup: Lookup | None = None
+    questions: int = 0
+    alive: int | None = None
+    seen: list[str] = msgspec.field(default_factory=list)
+    submitted_ns: int = 0
+    first_fill_ns: int = 0
+    completed_ns: int = 0
+    updated_ns: int = 0
+    code: str = ""
+    text: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether the order ended; it may still be overruled."""
+        return self.status in TERMINAL
+
+    @property
+    def is_working(self) -> bool:
+        """Tell whether the broker accepted the order and has not ended it."""
+        return self.status in {Status.OPEN, Status.PARTIAL_FILL}
+
+    @property
+    def is_exposed(self) -> bool:
+        """Tell whether the order may still trade, as far as anybody can tell."""
+        return self.status not in TERMINAL or self.alive is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether nothing is open about an ended order, so that it may leave memory."""
+        return (
+            self.status in TERMINAL
+            and not self.wishes
+            and self.alive is None
+            and self.lookup is None
+            and self.held is None
+        )
+
+    @property
+    def leg(self) -> Leg | None:
+        """The broker order that stands for this order now."""
+        return self.legs[-1] if self.legs else None
+
+    @property
+    def broker_order_id(self) -> str:
+        """The broker's id of the order now, empty while it is not known."""
+        return self.legs[-1].broker_order_id if self.legs else ""
+
+    @property
+    def average_price(self) -> Decimal:
+        """AvgPx: the average of all executions, rounded to 60 digits; 0 before the first."""
+        return ratio(self.notional, self.filled_quantity) if self.filled_quantity else ZERO
+
+    @property
+    def claimed_quantity(self) -> Decimal:
+        """Filled quantity counting what a waiting snapshot claims; never below what is booked."""
+        if self.held is None or self.held.cumulative is None:
+            return self.filled_quantity
+        leg = self.find_leg(self.held.broker_order_id)
+        if leg is None:
+            return self.filled_quantity
+        missing = sub(self.held.cumulative, self.counted(leg))
+        return add(self.filled_quantity, missing) if missing > 0 else self.filled_quantity
+
+    @property
+    def open_quantity(self) -> Decimal:
+        """Exposure: what may still trade, 0 when ended or sized by notional."""
+        if self.quantity is None or not self.is_exposed:
+            return ZERO
+        rest = sub(self.quantity, self.claimed_quantity)
+        return rest if rest > 0 else ZERO
+
+    @property
+    def signed_filled(self) -> Decimal:
+        """Filled quantity as a position sees it."""
+        return self.filled_quantity if self.terms.side is Side.BUY else neg(self.filled_quantity)
+
+    def find_leg(self, broker_order_id: str) -> Leg | None:
+        """Return the leg of that broker id; the newest one for no id, or while it has none."""
+        if not self.legs:
+            return None
+        if not broker_order_id:
+            return self.legs[-1]
+        for leg in self.legs:
+            if leg.broker_order_id == broker_order_id:
+                return leg
+        return self.legs[-1] if not self.legs[-1].broker_order_id else None
+
+    def counted(self, leg: Leg) -> Decimal:
+        """Return what the broker's cumulative figure of this leg should be."""
+        if not leg.carried:
+            return leg.counted
+        total = ZERO
+        for other in self.legs:
+            total = add(total, other.counted)
+            if other is leg:
+                break
+        return total
+
+    def total_quantity(self, leg: Leg | None, reported: Decimal) -> Decimal:
+        """Turn the broker's order quantity of a leg into the order's total."""
+        if leg is None or leg.carried:
+            return reported
+        total = reported
+        for other in self.legs:
+            if other is leg:
+                break
+            total = add(total, other.counted)
+        return total
+
+    def wish(self, number: int) -> Wish | None:
+        """Return an open wish by its number."""
+        for wish in self.wishes:
+            if wish.wish == number:
+                return wish
+        return None
+
+    def oldest(self, kind: WishKind, *stages: Stage) -> Wish | None:
+        """Return the oldest open wish of a kind, in one of the stages where any are named."""
+        for wish in self.wishes:
+            if wish.kind is kind and (not stages or wish.stage in stages):
+                return wish
+        return None
+
+    def wish_wire_id(self, number: int) -> str:
+        """Return the wire id of a wish: the order's own for its submit, with a suffix after."""
+        return f"{self.wire_id}~{number}" if number else self.wire_id
+
+    def resume(self, at_ns: int) -> None:
+        """After a start nobody can tell what became of the requests that were on their way."""
+        for wish in self.wishes:
+            if wish.stage is Stage.WAITING:
+                wish.stage, wish.due_ns = Stage.UNKNOWN, at_ns
+        if self.lookup is not None:
+            self.lookup.asked, self.lookup.again_ns = False, at_ns
+
+    def latest_terms(self) -> OrderTerms:
+        """Return the terms in force with every replace on its way applied to them."""
+        changes: dict[str, Decimal | None] = {"quantity": self.quantity}
+        for wish in self.wishes:
+            if wish.kind is WishKind.REPLACE:
+                for name in ("quantity", "limit_price", "stop_price"):
+                    value = getattr(wish, name)
+                    if value is not None:
+                        changes[name] = value
+        return msgspec.structs.replace(self.terms, **changes)
+
+    def next_due_ns(self) -> int:
+        """Return when the order next wants attention; 0 for never.
+
+        A request that only an answer can settle waits for the question that is being asked.
+        """
+        asking = self.lookup is not None
+        due = [w.due_ns for w in self.wishes if w.due_ns and not (asking and w.needs_answer)]
+        if self.held is not None:
+            due.append(self.held_until_ns)
+        if self.lookup is not None and self.lookup.again_ns:
+            due.append(self.lookup.again_ns)
+        return min(due) if due else 0

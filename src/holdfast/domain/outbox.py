@@ -1,0 +1,98 @@
+"""Which effect follows from which event: a function of the event and the order it left behind."""
+
+from decimal import Decimal
+
+import msgspec
+
+from holdfast.domain import events as e
+from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.order import Order, Wish, WishKind
+from holdfast.domain.requests import OrderTerms
+from holdfast.domain.state import State
+from holdfast.domain.values import ZERO, sub
+
+
+def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
+    """Return what has to be done because of an event, or None."""
+    if isinstance(event, e.OrderSubmitted):
+        return SubmitOrder(
+            number=event.number,
+            wish=0,
+            attempt=1,
+            wire_id=state.wire_id(event.number),
+            terms=event.terms,
+            not_after_ns=event.not_after_ns,
+        )
+    if isinstance(event, e.WishSent):
+        order = state.order(event.number)
+        wish = order.wish(event.wish) if order is not None else None
+        return _request(order, wish) if order is not None and wish is not None else None
+    if isinstance(event, e.LookupStarted):
+        order = state.order(event.number)
+        return _lookup(order, event.attempt) if order is not None else None
+    return None
+
+
+def _request(order: Order, wish: Wish) -> Effect:
+    wire_id = order.wish_wire_id(wish.wish)
+    if wish.kind is WishKind.SUBMIT:
+        return SubmitOrder(
+            number=order.number,
+            wish=wish.wish,
+            attempt=wish.attempt,
+            wire_id=wire_id,
+            terms=order.asked,
+            not_after_ns=wish.not_after_ns,
+        )
+    if wish.kind is WishKind.CANCEL:
+        return CancelOrder(
+            number=order.number,
+            wish=wish.wish,
+            attempt=wish.attempt,
+            wire_id=wire_id,
+            orig_wire_id=order.wire_id,
+            broker_order_id=order.broker_order_id,
+            symbol=order.terms.symbol,
+            not_after_ns=wish.not_after_ns,
+        )
+    return ReplaceOrder(
+        number=order.number,
+        wish=wish.wish,
+        attempt=wish.attempt,
+        wire_id=wire_id,
+        orig_wire_id=order.wire_id,
+        broker_order_id=order.broker_order_id,
+        terms=_terms(order, wish),
+        leaves_quantity=_leaves(order, wish),
+        not_after_ns=wish.not_after_ns,
+    )
+
+
+def _terms(order: Order, wish: Wish) -> OrderTerms:
+    names = ("limit_price", "stop_price")
+    prices = {n: getattr(wish, n) for n in names if getattr(wish, n) is not None}
+    quantity = wish.quantity if wish.quantity is not None else order.quantity
+    return msgspec.structs.replace(order.terms, quantity=quantity, **prices)
+
+
+def _leaves(order: Order, wish: Wish) -> Decimal | None:
+    quantity = wish.quantity if wish.quantity is not None else order.quantity
+    if quantity is None:
+        return None
+    return max(sub(quantity, order.filled_quantity), ZERO)
+
+
+def _lookup(order: Order, attempt: int) -> LookupOrder:
+    wire_ids = [order.wire_id]
+    wire_ids += [
+        order.wish_wire_id(wish.wish) for wish in order.wishes if wish.kind is WishKind.REPLACE
+    ]
+    return LookupOrder(
+        number=order.number,
+        attempt=attempt,
+        symbol=order.terms.symbol,
+        wire_ids=tuple(wire_ids),
+        broker_order_ids=tuple(
+            leg.broker_order_id for leg in order.legs if leg.broker_order_id
+        ),
+    )

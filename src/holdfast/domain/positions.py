@@ -1,0 +1,211 @@
+"""What a desk holds per symbol, and what it made: average cost, long, short and flips.
+
+Rule 1: quantity and cash are primary and exact. Cash is money in points (price times quantity);
+the instrument's multiplier is applied in the views.
+Rule 2: the cost of the open quantity, and with it average and realised profit, are views: a
+partial close divides. Whenever the position is flat they are made exact again from cash.
+Rule 3: a fill costs the same however large the position or long its history. Only an amendment
+(bust, correction, real for inferred) folds the recent trades again, as if it had been known in
+the first place.
+Rule 4: fees are kept per currency, apart from the profit; a fee in the base asset takes quantity.
+"""
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.domain.executions import Change
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.values import (
+    ZERO,
+    Side,
+    add,
+    mul,
+    neg,
+    ratio,
+    rounded_add,
+    rounded_mul,
+    sub,
+)
+
+# So many recent trades of a symbol are kept singly. An amendment of an older one corrects quantity
+# and cash exactly, and the average as if the trade had been undone at its own price now.
+TRAIL_MAX: Final = 4_096
+
+
+class Book(Struct, kw_only=True, omit_defaults=True):
+    """The foldable part of a position: signed quantity, cost of it, cash and realised, in points.
+
+    `spent` is cash since the last flat and `settled` the realised profit up to then.
+    `inexact` is set while a fee in the base asset makes cash and profit differ.
+    """
+
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+    cash: Decimal = ZERO
+    realised: Decimal = ZERO
+    spent: Decimal = ZERO
+    settled: Decimal = ZERO
+    inexact: bool = False
+
+    def trade(self, quantity: Decimal, price: Decimal) -> None:
+        """Fold a signed quantity at a price: open, close, or close and flip."""
+        held = self.quantity
+        if not held or (held > 0) == (quantity > 0):
+            self._open(quantity, price)
+        elif abs(quantity) <= abs(held):
+            self._close(quantity, price)
+        else:
+            self._close(neg(held), price)
+            self._open(add(quantity, held), price)
+
+    def take_fee(self, quantity: Decimal) -> None:
+        """Take a fee in the base asset; it takes its share of the cost along."""
+        held = self.quantity
+        self.quantity = sub(held, quantity)
+        if held:
+            share = ratio(quantity, held)
+            self.cost = rounded_add(self.cost, neg(rounded_mul(self.cost, share)))
+        self.inexact = True
+        self._settle_if_flat()
+
+    def _open(self, quantity: Decimal, price: Decimal) -> None:
+        value = mul(quantity, price)
+        self.quantity = add(self.quantity, quantity)
+        self.cost = rounded_add(self.cost, value)
+        self.cash = sub(self.cash, value)
+        self.spent = sub(self.spent, value)
+
+    def _close(self, quantity: Decimal, price: Decimal) -> None:
+        value = mul(quantity, price)
+        self.cash = sub(self.cash, value)
+        self.spent = sub(self.spent, value)
+        released = rounded_mul(self.cost, ratio(quantity, self.quantity))
+        self.quantity = add(self.quantity, quantity)
+        self.cost = rounded_add(self.cost, released)
+        self.realised = rounded_add(self.realised, neg(rounded_add(value, neg(released))))
+        self._settle_if_flat()
+
+    def _settle_if_flat(self) -> None:
+        if self.quantity:
+            return
+        if not self.inexact:
+            self.realised = add(self.settled, self.spent)
+        self.settled, self.spent, self.cost, self.inexact = self.realised, ZERO, ZERO, False
+
+
+class Trade(Struct, frozen=True, array_like=True):
+    """A signed quantity at a price, and what a fee took of the quantity."""
+
+    quantity: Decimal
+    price: Decimal
+    taken: Decimal = ZERO
+
+
+class Position(Struct, kw_only=True, omit_defaults=True):
+    """One symbol of a desk: `book` is `base` and every trade of `trail` folded into it."""
+
+    symbol: str
+    book: Book = msgspec.field(default_factory=Book)
+    base: Book = msgspec.field(default_factory=Book)
+    trail: list[Trade] = msgspec.field(default_factory=list)
+    fees: dict[str, Decimal] = msgspec.field(default_factory=dict)
+
+    @property
+    def quantity(self) -> Decimal:
+        """Signed quantity: above zero long, below zero short."""
+        return self.book.quantity
+
+    @property
+    def average_price(self) -> Decimal:
+        """Average price of the open quantity, rounded to 60 digits; 0 when flat."""
+        return ratio(self.book.cost, self.book.quantity) if self.book.quantity else ZERO
+
+    def realised(self, instrument: Instrument) -> Decimal:
+        """Profit of what was closed, before fees, in the instrument's currency."""
+        return rounded_mul(self.book.realised, instrument.multiplier)
+
+    def unrealised(self, instrument: Instrument, price: Decimal) -> Decimal:
+        """Profit of the open quantity at a price, in the instrument's currency."""
+        worth = rounded_add(mul(self.book.quantity, price), neg(self.book.cost))
+        return rounded_mul(worth, instrument.multiplier)
+
+    def cash(self, instrument: Instrument) -> Decimal:
+        """Money received less money paid for all trades, before fees, exact."""
+        return mul(self.book.cash, instrument.multiplier)
+
+    def open(self, quantity: Decimal, price: Decimal) -> None:
+        """Begin with a quantity that was there before; it moved no cash of this desk."""
+        value = mul(quantity, price)
+        self.base = Book(quantity=quantity, cost=value, spent=neg(value))
+        self._refold()
+
+    def fold(self, side: Side, changes: list[Change], base_asset: str) -> None:
+        """Follow what a fill, bust or correction changed."""
+        if any(change.amends for change in changes):
+            self._amend(side, changes, base_asset)
+            return
+        for change in changes:
+            trade = self._trade(side, change, base_asset)
+            self.trail.append(trade)
+            _fold(self.book, trade)
+        if len(self.trail) > TRAIL_MAX:
+            half = TRAIL_MAX // 2
+            for trade in self.trail[:half]:
+                _fold(self.base, trade)
+            del self.trail[:half]
+
+    def _trade(self, side: Side, change: Change, base_asset: str) -> Trade:
+        taken = ZERO
+        if change.fee is not None:
+            currency = change.fee_currency
+            self.fees[currency] = add(self.fees.get(currency, ZERO), change.fee)
+            taken = change.fee if base_asset and currency == base_asset else ZERO
+        quantity = change.quantity if side is Side.BUY else neg(change.quantity)
+        return Trade(quantity, change.price, taken)
+
+    def _amend(self, side: Side, changes: list[Change], base_asset: str) -> None:
+        """Put each new version where the trade that it replaces stood, then fold again."""
+        place = len(self.trail)
+        for change in changes:
+            trade = self._trade(side, change, base_asset)
+            found = self._undone(trade) if change.quantity < 0 else None
+            if found is not None:
+                place = found
+            elif trade.quantity:
+                self.trail.insert(place, trade)
+                place += 1
+        self._refold()
+
+    def _undone(self, undo: Trade) -> int | None:
+        """Take what `undo` reverses out of the trail and return where it was."""
+        for place in range(len(self.trail) - 1, -1, -1):
+            trade = self.trail[place]
+            same_way = (trade.quantity > 0) == (undo.quantity < 0)
+            if trade.price != undo.price or not same_way:
+                continue
+            rest = add(trade.quantity, undo.quantity)
+            if rest and abs(rest) >= abs(trade.quantity):
+                continue
+            if rest and (rest > 0) != (trade.quantity > 0):
+                continue
+            if rest:
+                self.trail[place] = Trade(rest, trade.price, add(trade.taken, undo.taken))
+                return place + 1
+            del self.trail[place]
+            return place
+        return None
+
+    def _refold(self) -> None:
+        self.book = msgspec.structs.replace(self.base)
+        for trade in self.trail:
+            _fold(self.book, trade)
+
+
+def _fold(book: Book, trade: Trade) -> None:
+    if trade.quantity:
+        book.trade(trade.quantity, trade.price)
+    if trade.taken:
+        book.take_fee(trade.taken)

@@ -1,0 +1,265 @@
+"""All that a desk remembers, and how events change it. The only mutator is `State.apply`.
+
+Rule 1: everything in `State` comes from folding events; `dump` and `load` give it back to the
+byte. Indexes, counts and timers are derived and never stored.
+Rule 2: ended orders wait in `finished`, oldest first, until they are archived; an order about
+which anything is open is never among those that may leave.
+"""
+
+import heapq
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.domain import events as e
+from holdfast.domain.executions import Change
+from holdfast.domain.fold import fold, new_order
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.order import Order
+from holdfast.domain.positions import Position
+from holdfast.domain.values import ONE, ZERO, Side, Status, add
+
+# Raised with every change of meaning in what `dump` writes; another number is folded anew.
+FORMAT: Final = 1
+
+
+class Stored(Struct, kw_only=True, omit_defaults=True):
+    """The part of a desk that its snapshot holds."""
+
+    name: str = ""
+    epoch: str = ""
+    account: str = ""
+    currency: str = ""
+    next_number: int = 1
+    wall_offset_ns: int = 0
+    at_ns: int = 0
+    archived: int = 0
+    instruments: dict[str, Instrument] = msgspec.field(default_factory=dict)
+    positions: dict[str, Position] = msgspec.field(default_factory=dict)
+    traded: dict[str, int] = msgspec.field(default_factory=dict)
+    anomalies: dict[str, int] = msgspec.field(default_factory=dict)
+    orders: list[Order] = msgspec.field(default_factory=list)
+
+
+_DECODER: Final = msgspec.json.Decoder(Stored)
+_ORDER_DECODER: Final = msgspec.json.Decoder(Order)
+
+
+class State:
+    """A desk's memory: what is stored, and the indexes over it."""
+
+    def __init__(self, stored: Stored | None = None) -> None:
+        """Start empty, or from what a snapshot held."""
+        self.stored = stored or Stored()
+        self.active: dict[int, Order] = {}
+        self.finished: dict[int, Order] = {}
+        self.by_symbol: dict[str, dict[int, Order]] = {}
+        self.by_strategy: dict[str, dict[int, Order]] = {}
+        self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
+        self.names: dict[str, int] = {}
+        self.timers: list[tuple[int, int]] = []
+        self.alarms: dict[int, int] = {}
+        for order in self.stored.orders:
+            self._index(order)
+        self.stored.orders = []
+
+    def dump(self) -> bytes:
+        """Return everything stored as JSON, the same bytes for the same history."""
+        orders = [*self.active.values(), *self.finished.values()]
+        return msgspec.json.encode(msgspec.structs.replace(self.stored, orders=orders))
+
+    @classmethod
+    def load(cls, body: bytes) -> "State":
+        """Return the state that `dump` wrote."""
+        return cls(_DECODER.decode(body))
+
+    def order(self, number: int) -> Order | None:
+        """Return an order in memory by its number."""
+        return self.active.get(number) or self.finished.get(number)
+
+    def lot(self, symbol: str) -> Decimal:
+        """Return the smallest quantity step of a symbol."""
+        instrument = self.stored.instruments.get(symbol)
+        return instrument.lot if instrument is not None else ONE
+
+    def wire_id(self, number: int) -> str:
+        """Return the wire id of an order's submit."""
+        return f"{self.stored.epoch}-{self.stored.name}-{number}"
+
+    def exits(self, symbol: str, side: Side) -> Decimal:
+        """Return what reduce-only orders of that side may still trade."""
+        total = ZERO
+        for order in self.by_symbol.get(symbol, {}).values():
+            if order.terms.reduce_only and order.terms.side is side:
+                total = add(total, order.open_quantity)
+        return total
+
+    def next_due_ns(self) -> int | None:
+        """Return when an order next wants attention."""
+        while self.timers:
+            due, number = self.timers[0]
+            if self.alarms.get(number) == due:
+                return due
+            heapq.heappop(self.timers)
+        return None
+
+    def pop_due(self, now_ns: int) -> Iterator[Order]:
+        """Yield the orders that are due, earliest first, each once."""
+        while (due := self.next_due_ns()) is not None and due <= now_ns:
+            number = heapq.heappop(self.timers)[1]
+            del self.alarms[number]
+            order = self.order(number)
+            if order is not None:
+                yield order
+
+    def apply(self, event: e.AnyEvent) -> None:
+        """Fold one event; the only way in which a desk's memory changes."""
+        self.stored.at_ns = event.at_ns
+        special = _SPECIAL.get(type(event))
+        if special is not None:
+            special(self, event)
+            return
+        number: int = event.number  # type: ignore[union-attr]  # all others are about an order
+        order = self.active.get(number)
+        if order is None:
+            order = self.finished.get(number)
+            if order is None:
+                message = f"{type(event).__name__} of order {number}, which is not in memory"
+                raise LookupError(message)
+        before = order.status
+        changes = fold(order, event, self.lot(order.terms.symbol))
+        if changes:
+            self._trade(order, changes)
+        if order.status is not before:
+            self.counts[before] -= 1
+            self.counts[order.status] += 1
+        self._place(order)
+        for leg in order.legs:
+            if leg.broker_order_id:
+                self.names[f"b:{leg.broker_order_id}"] = number
+        self.watch(order)
+
+    def watch(self, order: Order) -> None:
+        """Set the timer of an order to when it next wants attention."""
+        due, number = order.next_due_ns(), order.number
+        if due:
+            if self.alarms.get(number) != due:
+                self.alarms[number] = due
+                heapq.heappush(self.timers, (due, number))
+        else:
+            self.alarms.pop(number, None)
+
+    def _trade(self, order: Order, changes: list[Change]) -> None:
+        symbol = order.terms.symbol
+        position = self.stored.positions.get(symbol)
+        if position is None:
+            position = self.stored.positions[symbol] = Position(symbol=symbol)
+        instrument = self.stored.instruments.get(symbol)
+        base = instrument.base if instrument is not None else ""
+        position.fold(order.terms.side, changes, base)
+
+    def _place(self, order: Order) -> None:
+        """Keep an order among the active while anything about it is open."""
+        number = order.number
+        if order.is_exposed:
+            if number not in self.active:
+                self.finished.pop(number, None)
+                self.active[number] = order
+                self.active = dict(sorted(self.active.items()))
+                self._add(order)
+        elif number not in self.finished:
+            self.finished[number] = order
+            if self.active.pop(number, None) is not None:
+                del self.by_symbol[order.terms.symbol][number]
+                del self.by_strategy[order.strategy][number]
+
+    def _add(self, order: Order) -> None:
+        self.by_symbol.setdefault(order.terms.symbol, {})[order.number] = order
+        self.by_strategy.setdefault(order.strategy, {})[order.number] = order
+
+    def _index(self, order: Order) -> None:
+        """Bring a whole order into memory."""
+        number = order.number
+        self.counts[order.status] += 1
+        if order.is_exposed:
+            self.active[number] = order
+            self._add(order)
+        else:
+            self.finished[number] = order
+        for name in names_of(order):
+            self.names[name] = number
+        self.watch(order)
+
+    def _submitted(self, event: e.OrderSubmitted) -> None:
+        order = new_order(event, self.wire_id(event.number))
+        self.stored.next_number = event.number + 1
+        symbol = event.terms.symbol
+        self.stored.traded[symbol] = self.stored.traded.get(symbol, 0) + 1
+        self._index(order)
+
+    def _opened(self, event: e.DeskOpened) -> None:
+        stored = self.stored
+        stored.name, stored.epoch = event.desk, event.epoch
+        stored.account, stored.currency = event.account, event.currency
+
+    def _defined(self, event: e.InstrumentDefined) -> None:
+        self.stored.instruments[event.instrument.symbol] = event.instrument
+
+    def _balance(self, event: e.OpeningBalanceSet) -> None:
+        position = Position(symbol=event.symbol)
+        position.open(event.quantity, event.price)
+        self.stored.positions[event.symbol] = position
+        self.stored.traded.setdefault(event.symbol, 0)
+
+    def _clock(self, event: e.ClockStepped | e.DeskResumed) -> None:
+        self.stored.wall_offset_ns = event.wall_offset_ns
+
+    def _resumed(self, event: e.DeskResumed) -> None:
+        self._clock(event)
+        for order in (*self.active.values(), *self.finished.values()):
+            if order.wishes or order.lookup is not None:
+                order.resume(event.retry_at_ns)
+                self.watch(order)
+
+    def _anomaly(self, event: e.AnomalyRecorded) -> None:
+        self.stored.anomalies[event.code] = self.stored.anomalies.get(event.code, 0) + 1
+
+    def _archived(self, event: e.OrdersArchived) -> None:
+        for number in event.numbers:
+            order = self.finished.pop(number)
+            self.counts[order.status] -= 1
+            self.alarms.pop(number, None)
+            for name in names_of(order):
+                self.names.pop(name, None)
+        self.stored.archived += len(event.numbers)
+
+    def _recalled(self, event: e.OrderRecalled) -> None:
+        self._index(_ORDER_DECODER.decode(event.body))
+        self.stored.archived -= 1
+
+
+def names_of(order: Order) -> tuple[str, ...]:
+    """Return every name by which an input may mean an order, prefixed by its kind."""
+    names = []
+    if order.client_order_id != order.wire_id:
+        names.append(f"c:{order.client_order_id}")
+    if order.idempotency_key:
+        names.append(f"i:{order.idempotency_key}")
+    names += [f"b:{leg.broker_order_id}" for leg in order.legs if leg.broker_order_id]
+    return tuple(names)
+
+
+_SPECIAL: Final[dict[type, Any]] = {
+    e.DeskOpened: State._opened,
+    e.InstrumentDefined: State._defined,
+    e.OpeningBalanceSet: State._balance,
+    e.ClockStepped: State._clock,
+    e.DeskResumed: State._resumed,
+    e.OrderSubmitted: State._submitted,
+    e.AnomalyRecorded: State._anomaly,
+    e.OrdersArchived: State._archived,
+    e.OrderRecalled: State._recalled,
+}

@@ -1,0 +1,214 @@
+"""The contracts between the engine and the world: a broker, a journal, a source of quotes.
+
+Whoever implements one of these is held to its words by the conformance kits in
+`holdfast.testing`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from msgspec import Struct
+
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.events import AnyEvent
+from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Snapshot
+
+
+class OpenOrders(Struct, frozen=True, kw_only=True):
+    """One poll of an account: its working orders, and the executions since the last poll.
+
+    `complete` is True only if every page was read; then a missing order is not working.
+    `executions` are pairs of broker order id (with its wire id in `snapshots`, or empty) and
+    execution.
+    """
+
+    snapshots: tuple[Snapshot, ...] = ()
+    executions: tuple[tuple[str, str, Execution], ...] = ()
+    complete: bool = False
+
+
+class Broker(Protocol):
+    """What the engine asks of a broker account; the simulators are held to the same words.
+
+    Units: quantities in instrument units, prices in quote currency per unit, Decimals; times are
+    UTC nanoseconds. An adapter converts once, at its edge.
+    Errors: the four outcomes and nothing else. No adapter type, socket error or HTTP status
+    crosses this line; an exception that does is taken as an unknown outcome.
+    Cancellation: cancelling a call leaves its outcome unknown; the order may be live.
+    Source: each adapter names the vendor's page, its date and the recorded reply that a rule was
+    read from, next to the code that relies on it.
+    """
+
+    capabilities: Capabilities
+
+    async def submit(self, order: SubmitOrder) -> Outcome:
+        """Place a new order; accepted means taken for handling, not working."""
+        ...
+
+    async def cancel(self, order: CancelOrder) -> Outcome:
+        """Ask for an order to be cancelled; accepted is not yet cancelled unless `final`."""
+        ...
+
+    async def replace(self, order: ReplaceOrder) -> Outcome:
+        """Ask for new terms; accepted with `final` carries the new broker order id."""
+        ...
+
+    async def lookup(self, order: LookupOrder) -> LookupResult:
+        """Ask for one order by every id it has had: by id, open, history and executions.
+
+        Never raises for a missing order. A page or question that fails makes the answer
+        incomplete, which proves nothing.
+        """
+        ...
+
+    async def poll(self) -> OpenOrders:
+        """List the account's working orders and its recent executions."""
+        ...
+
+    async def listen(self, on_report: Callable[[Report], None], on_gap: Callable[[], None]) -> None:
+        """Deliver reports until cancelled; `on_gap` after every interruption of the stream."""
+        ...
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """Where a desk's journal ends: the number, time and hash of its last record; 0 when empty."""
+
+    seq: int = 0
+    at_ns: int = 0
+    hash: bytes = bytes(32)
+
+
+class Record(Struct, frozen=True):
+    """One journaled event as stored; `hash` covers `prev` and every other stored field."""
+
+    desk: str
+    seq: int
+    at_ns: int
+    kind: str
+    body: bytes
+    prev: bytes
+    hash: bytes
+
+
+class OrderRow(Struct, frozen=True, kw_only=True):
+    """One ended order for plain SQL and for recall; `body` is the whole order as JSON.
+
+    `names` are all ids by which an input may name it, each prefixed by its kind: `c:` client
+    order id, `i:` idempotency key, `b:` broker order id.
+    """
+
+    number: int
+    names: tuple[str, ...]
+    client_order_id: str
+    symbol: str
+    side: str
+    order_type: str
+    status: str
+    quantity: Decimal | None
+    filled_quantity: Decimal
+    notional: Decimal
+    strategy: str
+    created_ns: int
+    completed_ns: int
+    body: bytes
+
+
+class ExecutionRow(Struct, frozen=True, kw_only=True):
+    """One execution for plain SQL; the newest version of it, quantity zero when busted."""
+
+    account: str
+    broker_order_id: str
+    execution_id: str
+    number: int
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal | None
+    fee_currency: str
+    at_ns: int
+    inferred: bool
+
+
+class Batch(Struct, kw_only=True):
+    """The events of one or more steps with the rows that belong to them: one transaction.
+
+    `first_seq` is the number the first event must get; another one is refused.
+    """
+
+    desk: str
+    first_seq: int
+    events: Sequence[AnyEvent]
+    orders: Sequence[OrderRow] = ()
+    executions: Sequence[ExecutionRow] = ()
+
+
+class StoredSnapshot(Struct, frozen=True, kw_only=True):
+    """A desk's state after record `seq`, in the given format."""
+
+    seq: int
+    format: int
+    body: bytes
+
+
+class Journal(Protocol):
+    """The durable truth: append-only records per desk, chained by hash, and rows beside them.
+
+    One owner at a time. A batch is durable when `done(None)` is called, and then all of it is; on
+    `done(error)` none of it is, nor any batch appended after it, until the journal is reopened or
+    `recover` says that it can be written again. `done` runs on a thread of the journal's choosing
+    and must return at once. Batches become durable in the order of `append`.
+    """
+
+    def head(self, desk: str) -> Head:
+        """Return where the desk's records end."""
+        ...
+
+    def append(self, batch: Batch, done: Callable[[BaseException | None], None]) -> None:
+        """Queue a batch for the next commit.
+
+        `done` gets SequenceConflict if `first_seq` is not the next number, JournalUnwritable if
+        it could not be stored.
+        """
+        ...
+
+    def records(self, desk: str, after_seq: int = 0) -> Iterator[Record]:
+        """Read stored records in order, each checked against its predecessor's hash.
+
+        Raises JournalDamaged, naming the record, where the chain does not hold.
+        """
+        ...
+
+    def recall(self, desk: str, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the bodies of ended orders by any of their names (`c:`, `i:`, `b:`)."""
+        ...
+
+    def bodies(self, desk: str, numbers: Sequence[int]) -> dict[int, bytes]:
+        """Return the bodies of ended orders by their numbers."""
+        ...
+
+    def save_snapshot(self, desk: str, snapshot: StoredSnapshot) -> None:
+        """Keep a snapshot, replacing an older one; losing it costs time, not truth."""
+        ...
+
+    def load_snapshot(self, desk: str) -> StoredSnapshot | None:
+        """Return the newest snapshot, or None."""
+        ...
+
+    def recover(self) -> None:
+        """Try to write again after a failure; raises JournalUnwritable while it cannot."""
+        ...
+
+    def keep_raw(self, desk: str, number: int, at_ns: int, body: bytes) -> None:
+        """Keep the last raw broker body of an order, masked by the caller; not in the chain."""
+        ...
+
+    def statistics(self) -> dict[str, int]:
+        """Return counters: records, commits, bytes, and whatever else tells how it fares."""
+        ...
+
+    def close(self) -> None:
+        """Make everything queued durable, release the ownership and close."""
+        ...
