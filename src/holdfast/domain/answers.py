@@ -11,10 +11,7 @@ Rule 4: a refused cancel leaves the order as it was, and is read once more: it m
 from holdfast.domain import events as e
 from holdfast.domain.attend import backoff_ns, refuse_unsent
 from holdfast.domain.facts import (
-    NS_PER_MS,
-    Work,
     acknowledge,
-    anomaly,
     confirm_replace,
     end,
     unknown,
@@ -31,6 +28,7 @@ from holdfast.domain.reports import (
     Unknown,
 )
 from holdfast.domain.values import Status
+from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 
 def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
@@ -49,9 +47,7 @@ def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
         _refused(work, order, wish, outcome)
 
 
-def _accepted(
-    work: Work, order: Order, wish: Wish | None, number: int, outcome: Accepted
-) -> None:
+def _accepted(work: Work, order: Order, wish: Wish | None, number: int, outcome: Accepted) -> None:
     if number == 0:
         _submit_accepted(work, order, outcome)
     elif wish is None:

@@ -13,10 +13,11 @@ import hashlib
 from typing import Final
 
 from holdfast.domain import events as e
-from holdfast.domain.facts import NS_PER_MS, Work, anomaly
+from holdfast.domain.figures import is_caught_up
 from holdfast.domain.order import Order, Stage, Wish, WishKind
-from holdfast.domain.snapshots import is_caught_up, release
+from holdfast.domain.snapshots import release
 from holdfast.domain.values import Status, TimeInForce
+from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 # After so many questions without a usable answer a person should know.
 QUESTIONS_BEFORE_ALERT: Final = 5

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from holdfast.domain import events as e
 from holdfast.domain.attend import request_cancel
-from holdfast.domain.facts import NS_PER_MS, Work
 from holdfast.domain.inputs import Cancel, Define, Replace, Resolve, SetOpeningBalance, Submit
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order, WishKind
@@ -29,6 +28,7 @@ from holdfast.domain.values import (
     neg,
     sub,
 )
+from holdfast.domain.work import NS_PER_MS, Work
 from holdfast.errors import (
     IdempotencyConflict,
     InputError,

@@ -23,7 +23,6 @@ from holdfast.domain.answers import absorb_answer
 from holdfast.domain.attend import ask, attend, note_end_of_time
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import Effect
-from holdfast.domain.facts import NS_PER_MS, absorb, anomaly, book_trade, is_sane
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.lookups import absorb_lookup
@@ -31,11 +30,15 @@ from holdfast.domain.order import Order
 from holdfast.domain.outbox import effect_of
 from holdfast.domain.positions import Position
 from holdfast.domain.queries import Queries
-from holdfast.domain.reports import Report, Snapshot
+from holdfast.domain.reporting import absorb
+from holdfast.domain.reports import Execution, LookupResult, Report, Snapshot
+from holdfast.domain.sanity import UnusableError, usable, usable_sighting
 from holdfast.domain.settings import Settings
 from holdfast.domain.snapshots import absorb_poll
 from holdfast.domain.state import FORMAT, State
+from holdfast.domain.trades import book_trade, is_sane
 from holdfast.domain.values import Side
+from holdfast.domain.work import NS_PER_MS, anomaly
 from holdfast.errors import HoldfastError
 
 # Orders that one archiving takes out of memory, so that a step stays short.
@@ -193,12 +196,23 @@ class Desk(Queries):
 
     def _looked(self, given: inputs.Looked) -> None:
         order = self.state.order(given.number)
-        if order is not None:
-            absorb_lookup(self, order, given)
-            self._touch(given.number)
+        if order is None:
+            return
+        try:
+            sightings = tuple(usable_sighting(one) for one in given.result.sightings)
+            result = msgspec.structs.replace(given.result, sightings=sightings)
+        except UnusableError as error:
+            anomaly(self, "UNUSABLE_REPORT", f"{given.result}: {error}"[:500], given.number)
+            result = LookupResult(text="unusable")
+        absorb_lookup(self, order, msgspec.structs.replace(given, result=result))
+        self._touch(given.number)
 
     def _reported(self, given: inputs.Reported) -> None:
-        report = given.report
+        try:
+            report = usable(given.report)
+        except UnusableError as error:
+            anomaly(self, "UNUSABLE_REPORT", f"{given.report}: {error}"[:500])
+            return
         order = self._named(report)
         if order is None:
             anomaly(
@@ -224,18 +238,28 @@ class Desk(Queries):
         for wire_id, broker_order_id, execution in given.executions:
             said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
             order = self._named(said)
-            if order is not None and is_sane(execution):
-                book_trade(self, order, broker_order_id, execution)
+            if order is not None and is_sane(execution) and self._can_use(execution, order):
+                book_trade(self, order, broker_order_id, usable(execution))
                 self._touch(order.number)
         listed: set[int] = set()
         for snapshot in given.snapshots:
             order = self._named(snapshot)
-            if order is not None:
-                listed.add(order.number)
-                absorb_poll(self, order, snapshot, given.asked_ns)
+            if order is None:
+                continue
+            listed.add(order.number)
+            if self._can_use(snapshot, order):
+                absorb_poll(self, order, usable(snapshot), given.asked_ns)
                 self._touch(order.number)
         if given.complete:
             self._ask_for_missing(listed, given.asked_ns)
+
+    def _can_use(self, said: Execution | Snapshot, order: Order) -> bool:
+        try:
+            usable(said)
+        except UnusableError as error:
+            anomaly(self, "UNUSABLE_REPORT", f"{said}: {error}"[:500], order.number)
+            return False
+        return True
 
     def _ask_for_missing(self, listed: set[int], asked_ns: int) -> None:
         """An order that should work and is not listed is asked for; its absence ends nothing."""
@@ -279,9 +303,7 @@ class Desk(Queries):
     def _recalled(self, given: inputs.Recalled) -> None:
         for number, body in sorted(given.bodies.items()):
             if self.state.order(number) is None:
-                recalled = e.OrderRecalled(
-                    at_ns=self.now_ns, number=number, body=msgspec.Raw(body)
-                )
+                recalled = e.OrderRecalled(at_ns=self.now_ns, number=number, body=msgspec.Raw(body))
                 self.out(recalled)
 
     def _quarantined(self, given: inputs.Quarantined) -> None:

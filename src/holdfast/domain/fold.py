@@ -1,23 +1,32 @@
-"""What each event does to one order: the only place where an order changes.
+"""What each event does to one order: with `fold_wishes.py`, the only place where an order changes.
 
 Rule: a fold trusts its event. Whether a fact may be believed was decided before it was written
 down; here the tables say where it leads, and a move that they do not have is a defect.
 """
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Change, Leg, amend, book, book_inferred, notional
-from holdfast.domain.order import Lookup, Order, Stage, Wish, WishKind
+from holdfast.domain.fold_wishes import WISH_FOLDS, Fold
+from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import Execution
-from holdfast.domain.transitions import CONDITIONS, Fact, Overrule, Word, move, overrule
-from holdfast.domain.values import ZERO, Condition, Status, add, mul, sub
+from holdfast.domain.transitions import (
+    CONDITIONS,
+    DefectError,
+    Fact,
+    Overrule,
+    Word,
+    move,
+    overrule,
+)
+from holdfast.domain.values import ZERO, Condition, Status, add, sub
 
 REPORT_IDS_MAX: Final = 256
+
 
 _WORDS: Final = {
     Condition.SUSPENDED: Word.SUSPEND,
@@ -27,10 +36,6 @@ _WORDS: Final = {
     Condition.ABANDONED: Word.ABANDON,
     Condition.NONE: Word.NEW,
 }
-
-
-class DefectError(AssertionError):
-    """An event contradicts the tables: it should never have been written."""
 
 
 def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
@@ -108,36 +113,16 @@ def _overrule(order: Order, fact: Overrule, at_ns: int) -> None:
         order.completed_ns = 0
 
 
-def _leg(order: Order, broker_order_id: str) -> Leg:
-    leg = order.find_leg(broker_order_id)
-    if leg is None:
-        leg = Leg(broker_order_id=broker_order_id)
-        order.legs.append(leg)
-    elif broker_order_id and not leg.broker_order_id:
-        leg.broker_order_id = broker_order_id
-    return leg
-
-
-def _note(order: Order, event: Any) -> None:
-    leg = order.leg
-    if leg is not None and (event.stamp_ns or event.sequence):
-        leg.note(event.stamp_ns, event.sequence)
-
-
-def _drop(order: Order, number: int) -> None:
-    order.wishes = [wish for wish in order.wishes if wish.wish != number]
-
-
 def _accepted(order: Order, event: e.OrderAccepted, _lot: Decimal) -> list[Change]:
     _go(order, Fact.ACCEPT, event.at_ns)
-    _leg(order, event.broker_order_id).note(event.stamp_ns, event.sequence)
+    order.leg_for(event.broker_order_id).note(event.stamp_ns, event.sequence)
     order.submitted_ns = event.at_ns
-    _drop(order, 0)
+    order.close_wish(0)
     return []
 
 
 def _rejected(order: Order, event: e.OrderRejected, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     order.code, order.text = event.code, event.text
     _go(order, Fact.REJECT, event.at_ns)
     return []
@@ -150,7 +135,7 @@ def _failed(order: Order, event: e.OrderFailed, _lot: Decimal) -> list[Change]:
 
 
 def _filled(order: Order, event: e.OrderFilled, lot: Decimal) -> list[Change]:
-    leg = _leg(order, event.broker_order_id)
+    leg = order.leg_for(event.broker_order_id)
     leg.note(event.stamp_ns, event.sequence)
     changes = (book_inferred if event.inferred else book)(leg, event.execution)
     _count(order, changes)
@@ -176,7 +161,7 @@ def _count(order: Order, changes: list[Change]) -> None:
 
 
 def _corrected(order: Order, event: e.ExecutionCorrected, lot: Decimal) -> list[Change]:
-    leg = _leg(order, event.broker_order_id)
+    leg = order.leg_for(event.broker_order_id)
     leg.note(event.stamp_ns, event.sequence)
     version = Execution(
         execution_id=event.execution_id,
@@ -207,21 +192,21 @@ def _released(order: Order, _event: e.SnapshotReleased, _lot: Decimal) -> list[C
 
 
 def _canceled(order: Order, event: e.OrderCanceled, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     order.text = event.word
     _go(order, Fact.CANCEL, event.at_ns)
     return []
 
 
 def _expired(order: Order, event: e.OrderExpired, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     order.text = event.word
     _go(order, Fact.EXPIRE, event.at_ns)
     return []
 
 
 def _completed(order: Order, event: e.OrderCompleted, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     _go(order, Fact.FILL_LAST, event.at_ns)
     return []
 
@@ -252,7 +237,7 @@ def _terms(order: Order, event: e.OrderRestated | e.OrderReplaced, lot: Decimal)
 
 
 def _restated(order: Order, event: e.OrderRestated, lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     _terms(order, event, lot)
     return []
 
@@ -265,9 +250,9 @@ def _replaced(order: Order, event: e.OrderReplaced, lot: Decimal) -> list[Change
             order.legs.append(Leg(broker_order_id=event.broker_order_id, carried=event.carried))
             _send_cancels_again(order, event.at_ns)
         else:
-            _leg(order, event.broker_order_id)
-    _note(order, event)
-    _drop(order, event.wish)
+            order.leg_for(event.broker_order_id)
+    order.note(event.stamp_ns, event.sequence)
+    order.close_wish(event.wish)
     _terms(order, event, lot)
     return []
 
@@ -280,7 +265,7 @@ def _send_cancels_again(order: Order, at_ns: int) -> None:
 
 
 def _condition(order: Order, event: e.ConditionChanged, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     after = CONDITIONS[_WORDS[event.condition]]
     if after is not None and not order.is_terminal:
         order.condition = after
@@ -288,128 +273,19 @@ def _condition(order: Order, event: e.ConditionChanged, _lot: Decimal) -> list[C
 
 
 def _noted(order: Order, event: e.ReportNoted, _lot: Decimal) -> list[Change]:
-    _note(order, event)
+    order.note(event.stamp_ns, event.sequence)
     return []
 
 
 def _broker_order_ended(order: Order, event: e.BrokerOrderEnded, _lot: Decimal) -> list[Change]:
-    leg = _leg(order, event.broker_order_id)
+    leg = order.leg_for(event.broker_order_id)
     leg.ended = True
     leg.note(event.stamp_ns, event.sequence)
     return []
 
 
-def _cancel_requested(order: Order, event: e.CancelRequested, _lot: Decimal) -> list[Change]:
-    order.wanted_gone = True
-    _ask(order, event, WishKind.CANCEL)
-    return []
-
-
-def _replace_requested(order: Order, event: e.ReplaceRequested, _lot: Decimal) -> list[Change]:
-    wish = _ask(order, event, WishKind.REPLACE)
-    wish.quantity, wish.limit_price = event.quantity, event.limit_price
-    wish.stop_price, wish.not_after_ns = event.stop_price, event.not_after_ns
-    if event.quantity is not None:
-        order.largest = max(order.largest or ZERO, event.quantity)
-    return []
-
-
-def _ask(order: Order, event: e.CancelRequested | e.ReplaceRequested, kind: WishKind) -> Wish:
-    wish = Wish(wish=event.wish, kind=kind, stage=Stage.QUEUED, attempt=0)
-    order.wishes.append(wish)
-    order.last_wish = event.wish
-    return wish
-
-
-def _with_wish(change: Callable[[Wish, Any], None]) -> Callable[[Order, Any, Decimal], list[Change]]:
-    def folded(order: Order, event: Any, _lot: Decimal) -> list[Change]:
-        wish = order.wish(event.wish)
-        if wish is None:
-            message = f"order {order.wire_id}: {type(event).__name__} of closed wish {event.wish}"
-            raise DefectError(message)
-        change(wish, event)
-        return []
-
-    return folded
-
-
-def _sent(wish: Wish, event: e.WishSent) -> None:
-    wish.stage, wish.attempt = Stage.WAITING, event.attempt
-    wish.sent_ns, wish.due_ns = event.at_ns, event.deadline_ns
-    wish.not_after_ns = event.not_after_ns
-
-
-def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> list[Change]:
-    _note(order, event)
-    wish = order.wish(event.wish)
-    if wish is not None:
-        wish.stage, wish.due_ns = Stage.ACKNOWLEDGED, event.look_at_ns
-        wish.told_ns = event.at_ns
-    return []
-
-
-def _delayed(wish: Wish, event: e.WishDelayed) -> None:
-    wish.stage, wish.due_ns = Stage.DELAYED, event.retry_at_ns
-    wish.delays += 1
-
-
-def _unknown(wish: Wish, event: e.WishUnknown) -> None:
-    wish.stage, wish.due_ns = Stage.UNKNOWN, event.look_at_ns
-
-
-def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
-    _note(order, event)
-    wish = order.wish(event.wish)
-    if wish is not None and wish.kind is WishKind.CANCEL and event.code != "NOT_PENDING":
-        order.wanted_gone = False
-    _drop(order, event.wish)
-    return []
-
-
-def _closed(order: Order, event: e.WishClosed, _lot: Decimal) -> list[Change]:
-    _drop(order, event.wish)
-    return []
-
-
-def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list[Change]:
-    tries = order.lookup.tries + 1 if order.lookup is not None else 1
-    order.questions = event.attempt
-    order.lookup = Lookup(
-        attempt=event.attempt,
-        tries=tries,
-        again_ns=event.again_ns,
-        asked=True,
-        reason=event.reason,
-    )
-    for wish in order.wishes:
-        if wish.needs_answer and wish.due_ns <= event.at_ns:
-            wish.due_ns = event.again_ns
-    return []
-
-
-def _lookup_ended(order: Order, event: e.LookupEnded, _lot: Decimal) -> list[Change]:
-    lookup = order.lookup
-    if not event.alive:
-        order.alive = None
-    if lookup is None:
-        return []
-    if event.again_ns:
-        lookup.again_ns, lookup.asked = event.again_ns, False
-    else:
-        order.lookup = None
-    return []
-
-
-def _alive(order: Order, event: e.AliveReported, _lot: Decimal) -> list[Change]:
-    order.alive = event.times
-    _leg(order, event.broker_order_id)
-    if order.lookup is None:
-        order.lookup = Lookup(reason="works after its end", again_ns=event.ask_at_ns)
-    return []
-
-
 def _revived(order: Order, event: e.OrderRevived, _lot: Decimal) -> list[Change]:
-    _leg(order, event.broker_order_id).ended = False
+    order.leg_for(event.broker_order_id).ended = False
     order.alive = None
     some = order.filled_quantity > 0
     _overrule(order, Overrule.ALIVE_PART if some else Overrule.ALIVE_NONE, event.at_ns)
@@ -426,7 +302,8 @@ def _resolved(order: Order, event: e.OrderResolved, _lot: Decimal) -> list[Chang
     return []
 
 
-_FOLDS: Final[dict[type, Callable[[Order, Any, Decimal], list[Change]]]] = {
+_FOLDS: Final[dict[type, Fold]] = {
+    **WISH_FOLDS,
     e.OrderAccepted: _accepted,
     e.OrderRejected: _rejected,
     e.OrderFailed: _failed,
@@ -442,17 +319,6 @@ _FOLDS: Final[dict[type, Callable[[Order, Any, Decimal], list[Change]]]] = {
     e.ConditionChanged: _condition,
     e.ReportNoted: _noted,
     e.BrokerOrderEnded: _broker_order_ended,
-    e.CancelRequested: _cancel_requested,
-    e.ReplaceRequested: _replace_requested,
-    e.WishSent: _with_wish(_sent),
-    e.WishAcknowledged: _acknowledged,
-    e.WishDelayed: _with_wish(_delayed),
-    e.WishUnknown: _with_wish(_unknown),
-    e.WishRefused: _refused,
-    e.WishClosed: _closed,
-    e.LookupStarted: _lookup_started,
-    e.LookupEnded: _lookup_ended,
-    e.AliveReported: _alive,
     e.OrderRevived: _revived,
     e.OrderResolved: _resolved,
 }

@@ -7,11 +7,12 @@ Rule 2: an order that works does not end because it is not found: that is an ano
 
 from holdfast.domain import events as e
 from holdfast.domain.attend import backoff_ns, resend_submit
-from holdfast.domain.facts import NS_PER_MS, Work, anomaly, confirm_replace
+from holdfast.domain.facts import confirm_replace
 from holdfast.domain.inputs import Looked
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.snapshots import absorb_sighting, shows_terms
 from holdfast.domain.values import Status
+from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 
 def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:

@@ -92,11 +92,12 @@ class Lookup(Struct, kw_only=True, omit_defaults=True):
 class Order(Struct, kw_only=True, omit_defaults=True):
     """One order of a desk; quantities in instrument units, times in desk nanoseconds.
 
-    `asked` are the terms as submitted, `terms` those in force. `quantity` is the quantity in force, None for an order sized by notional until the broker
-    names one. `held` is a snapshot that waits for the executions behind its figure. `alive` is
-    None, or how often the broker confirmed that the ended order works. `largest` is the largest
-    quantity ever in force or wished, against which an overfill is judged. `wanted_gone` says that
-    somebody asked to cancel, and is not refused by anything but the broker's answer.
+    `asked` are the terms as submitted, `terms` those in force. `quantity` is the quantity in
+    force, None for an order sized by notional until the broker names one. `largest` is the
+    largest quantity ever in force or wished, against which an overfill is judged. `held` is a
+    snapshot that waits for the executions behind its figure. `alive` is None, or how often the
+    broker confirmed that the ended order works. `wanted_gone` says that somebody asked to cancel
+    and that the broker has not refused it. `seen` are the newest report ids.
     """
 
     number: int
@@ -206,6 +207,25 @@ class Order(Struct, kw_only=True, omit_defaults=True):
             if leg.broker_order_id == broker_order_id:
                 return leg
         return self.legs[-1] if not self.legs[-1].broker_order_id else None
+
+    def leg_for(self, broker_order_id: str) -> Leg:
+        """Return the leg of that broker id, opening one or naming a nameless one for it."""
+        leg = self.find_leg(broker_order_id)
+        if leg is None:
+            leg = Leg(broker_order_id=broker_order_id)
+            self.legs.append(leg)
+        elif broker_order_id and not leg.broker_order_id:
+            leg.broker_order_id = broker_order_id
+        return leg
+
+    def note(self, stamp_ns: int, sequence: int) -> None:
+        """Remember how new the newest report is that was applied to the present leg."""
+        if self.legs and (stamp_ns or sequence):
+            self.legs[-1].note(stamp_ns, sequence)
+
+    def close_wish(self, number: int) -> None:
+        """Drop an answered wish."""
+        self.wishes = [wish for wish in self.wishes if wish.wish != number]
 
     def counted(self, leg: Leg) -> Decimal:
         """Return what the broker's cumulative figure of this leg should be."""

@@ -92,7 +92,5 @@ def _lookup(order: Order, attempt: int) -> LookupOrder:
         attempt=attempt,
         symbol=order.terms.symbol,
         wire_ids=tuple(wire_ids),
-        broker_order_ids=tuple(
-            leg.broker_order_id for leg in order.legs if leg.broker_order_id
-        ),
+        broker_order_ids=tuple(leg.broker_order_id for leg in order.legs if leg.broker_order_id),
     )

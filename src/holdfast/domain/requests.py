@@ -96,9 +96,11 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
     in_force = _choice(TimeInForce, request.time_in_force, "time_in_force")
     quantity, notional = _size(request, instrument)
     wanted = _PRICES[order_type]
-    limit_price = _price(request.limit_price, "limit_price", order_type, instrument, wanted[0])
-    stop_price = _price(request.stop_price, "stop_price", order_type, instrument, wanted[1])
-    trail = _price(request.trail, "trail", order_type, instrument, wanted[2])
+    limit_price = _price(
+        request.limit_price, "limit_price", order_type, instrument, wanted=wanted[0]
+    )
+    stop_price = _price(request.stop_price, "stop_price", order_type, instrument, wanted=wanted[1])
+    trail = _price(request.trail, "trail", order_type, instrument, wanted=wanted[2])
     if quantity is not None and limit_price is not None:
         instrument.check_notional(quantity, limit_price)
     _check_flags(request, order_type, in_force)
@@ -106,7 +108,9 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
         if getattr(request, name) is not None:
             check_id(getattr(request, name), name)
     if len(request.strategy) > ID_LENGTH_MAX:
-        raise InputError(f"strategy has {len(request.strategy)} characters; at most {ID_LENGTH_MAX}")
+        raise InputError(
+            f"strategy has {len(request.strategy)} characters; at most {ID_LENGTH_MAX}"
+        )
     return OrderTerms(
         symbol=request.symbol,
         side=_choice(Side, request.side, "side"),
@@ -136,7 +140,9 @@ def _choice(kind: type[_Choice], value: object, name: str) -> _Choice:
 def _size(request: OrderRequest, instrument: Instrument) -> tuple[Decimal | None, Decimal | None]:
     if (request.quantity is None) == (request.notional is None):
         found = "neither" if request.quantity is None else "both"
-        raise InputError(f"{found} of quantity and notional given; an order is sized by one of them")
+        raise InputError(
+            f"{found} of quantity and notional given; an order is sized by one of them"
+        )
     if request.notional is not None:
         return None, amount(request.notional, "notional")
     quantity = amount(request.quantity, "quantity")
@@ -145,14 +151,21 @@ def _size(request: OrderRequest, instrument: Instrument) -> tuple[Decimal | None
 
 
 def _price(
-    value: Amount | None, name: str, order_type: OrderType, instrument: Instrument, wanted: bool
+    value: Amount | None,
+    name: str,
+    order_type: OrderType,
+    instrument: Instrument,
+    *,
+    wanted: bool,
 ) -> Decimal | None:
     if value is None:
         if wanted:
             raise InputError(f"a {order_type} order needs {name}; none was given")
         return None
     if not wanted:
-        raise InputError(f"a {order_type} order takes no {name}, but {value!r} was given; remove it")
+        raise InputError(
+            f"a {order_type} order takes no {name}, but {value!r} was given; remove it"
+        )
     price = amount(value, name)
     instrument.check_price(price, name)
     return price

@@ -1,8 +1,8 @@
 """What a snapshot of an order means: the answer to a poll or to a question by the order's id.
 
 Rule 1: an answer is dated by when its question left; facts learnt later win.
-Rule 2: a larger cumulative figure waits a short grace for its executions, and the whole snapshot
-with it; exposure counts the larger figure at once. Then the difference is booked as inferred.
+Rule 2: while a larger cumulative figure waits for its executions, the whole snapshot waits with
+it; exposure counts the larger figure at once.
 Rule 3: a smaller figure is a suspected bust. A poll books nothing and asks for the executions;
 the answer to that question is believed.
 Rule 4: a snapshot without "pending" answers a request that the broker had acknowledged; of one
@@ -11,32 +11,29 @@ Rule 5: an order that ended comes back only if the broker, asked twice by its ow
 quiet period, shows it working with a newer stamp.
 """
 
-import hashlib
-from decimal import Decimal
-
+from typing import Final
 
 from holdfast.domain import events as e
-from holdfast.domain.executions import Leg
 from holdfast.domain.facts import (
-    NS_PER_MS,
-    Work,
     acknowledge,
-    anomaly,
-    book_trade,
     confirm_replace,
     end,
     end_broker_order,
     imply_acceptance,
-    is_sane,
     restate,
     show_alive,
 )
+from holdfast.domain.figures import book_difference, bust_unlisted, hold, reduce_inferred
 from holdfast.domain.order import Order, Stage, Wish, WishKind
-from holdfast.domain.reports import Execution, Sighting, Snapshot
-from holdfast.domain.values import TERMINAL, ZERO, Condition, Status, add, mul, neg, ratio, sub
+from holdfast.domain.reports import Sighting, Snapshot
+from holdfast.domain.trades import book_trade, is_sane
+from holdfast.domain.values import TERMINAL, Condition, Status, neg, sub
+from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
-_PENDING = {"cancel": WishKind.CANCEL, "replace": WishKind.REPLACE, "new": WishKind.SUBMIT}
-ALIVE_ANSWERS = 2
+_PENDING: Final = {"cancel": WishKind.CANCEL, "replace": WishKind.REPLACE, "new": WishKind.SUBMIT}
+
+
+_ALIVE_ANSWERS: Final = 2
 
 
 def absorb_poll(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
@@ -59,7 +56,7 @@ def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int)
     if _is_stale(order, snapshot, asked_ns):
         return
     if sighting.executions_complete:
-        _bust_unlisted(work, order, sighting)
+        bust_unlisted(work, order, sighting)
     if order.is_terminal and _is_working(snapshot):
         _confirm_alive(work, order, snapshot, asked_ns)
         return
@@ -72,22 +69,18 @@ def release(work: Work, order: Order) -> None:
     if snapshot is None:
         return
     work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
-    _book_difference(work, order, snapshot)
+    book_difference(work, order, snapshot)
     if not _is_stale(order, snapshot, 0):
         _settle(work, order, snapshot, work.now_ns)
 
 
-def is_caught_up(order: Order) -> bool:
-    """Tell whether the executions behind the waiting snapshot have all come."""
-    if order.held is None or order.held.cumulative is None:
-        return False
-    leg = order.find_leg(order.held.broker_order_id)
-    return leg is not None and order.counted(leg) >= order.held.cumulative
-
-
 def _is_stale(order: Order, snapshot: Snapshot, asked_ns: int) -> bool:
     leg = order.find_leg(snapshot.broker_order_id)
-    if leg is not None and (snapshot.stamp_ns or snapshot.sequence) and (leg.stamp_ns or leg.sequence):
+    if (
+        leg is not None
+        and (snapshot.stamp_ns or snapshot.sequence)
+        and (leg.stamp_ns or leg.sequence)
+    ):
         return leg.is_older(snapshot.stamp_ns, snapshot.sequence)
     return bool(asked_ns) and asked_ns < order.updated_ns
 
@@ -115,7 +108,7 @@ def _confirm_alive(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) 
     if asked_ns < order.completed_ns + quiet or not _is_newer_than_end(order, snapshot):
         return
     times = (order.alive or 0) + 1
-    if times < ALIVE_ANSWERS:
+    if times < _ALIVE_ANSWERS:
         work.out(
             e.AliveReported(
                 at_ns=work.now_ns,
@@ -141,25 +134,25 @@ def _confirm_alive(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) 
     _take(work, order, snapshot, asked_ns, believed=True)
 
 
-def _take(
-    work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believed: bool
-) -> None:
+def _take(work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believed: bool) -> None:
     if snapshot.status is not Status.REJECTED or snapshot.cumulative:
         imply_acceptance(work, order, snapshot.broker_order_id)
     if _adopts_replace(work, order, snapshot):
         return
     leg = order.find_leg(snapshot.broker_order_id)
     figure = snapshot.cumulative
-    if figure is not None and figure.is_finite() and leg is not None:
+    if figure is not None and leg is not None:
         missing = sub(figure, order.counted(leg))
         if missing > 0:
-            _hold(work, order, snapshot)
+            hold(work, order, snapshot)
+            if order.held is not None and order.held_until_ns <= work.now_ns:
+                release(work, order)
             return
         if missing < 0:
             if not believed:
                 _ask(work, order, "a smaller cumulative figure")
                 return
-            _reduce_inferred(work, order, leg, neg(missing), snapshot)
+            reduce_inferred(work, order, leg, neg(missing), snapshot)
     _settle(work, order, snapshot, asked_ns)
 
 
@@ -191,126 +184,6 @@ def _replace_of(order: Order, wire_id: str) -> Wish | None:
         if wish.kind is WishKind.REPLACE and order.wish_wire_id(wish.wish) == wire_id:
             return wish
     return order.oldest(WishKind.REPLACE)
-
-
-def _hold(work: Work, order: Order, snapshot: Snapshot) -> None:
-    """Let a snapshot wait for the executions behind its figure."""
-    held = order.held
-    if held is not None and (held.cumulative or ZERO) >= (snapshot.cumulative or ZERO):
-        return
-    grace = work.settings.inferred_grace_ms * NS_PER_MS
-    until = order.held_until_ns if held is not None else work.now_ns + grace
-    work.out(
-        e.CumulativeReported(
-            at_ns=work.now_ns, number=order.number, snapshot=snapshot, decide_at_ns=until
-        )
-    )
-    if until <= work.now_ns:
-        release(work, order)
-
-
-def _book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
-    """Book what the broker's figure exceeds the executions by, as an inferred execution."""
-    leg = order.find_leg(snapshot.broker_order_id)
-    if leg is None or snapshot.cumulative is None:
-        return
-    missing = sub(snapshot.cumulative, order.counted(leg))
-    if missing <= 0:
-        return
-    name = f"{leg.broker_order_id}|{snapshot.cumulative}|{leg.real}|{leg.inferred}"
-    work.out(
-        e.OrderFilled(
-            at_ns=work.now_ns,
-            number=order.number,
-            broker_order_id=leg.broker_order_id,
-            execution=Execution(
-                execution_id=f"inferred-{hashlib.sha256(name.encode()).hexdigest()[:16]}",
-                quantity=missing,
-                price=_inferred_price(order, leg, snapshot, missing),
-            ),
-            inferred=True,
-            stamp_ns=snapshot.stamp_ns,
-            sequence=snapshot.sequence,
-        )
-    )
-
-
-def _inferred_price(order: Order, leg: Leg, snapshot: Snapshot, missing: Decimal) -> Decimal:
-    """Price the difference so that the broker's average comes out; else at the best guess."""
-    average = snapshot.average_price
-    if average is not None and average.is_finite() and snapshot.cumulative is not None:
-        known = sum_notional(order, leg)
-        price = ratio(sub(mul(average, snapshot.cumulative), known), missing)
-        digits = price.as_tuple()
-        if price > 0 and len(digits.digits) <= 28:  # noqa: PLR2004 - exact in the context
-            return price
-        return Decimal(f"{average:.14f}") if average > 0 else ZERO
-    guess = order.terms.limit_price or order.terms.stop_price
-    return guess if guess is not None else order.average_price
-
-
-def sum_notional(order: Order, leg: Leg) -> Decimal:
-    """Sum quantity times price of what the broker's average of this leg is over."""
-    legs = order.legs[: order.legs.index(leg) + 1] if leg.carried else [leg]
-    total = ZERO
-    for one in legs:
-        for execution in (*one.executions.values(), *one.waiting.values()):
-            total = add(total, mul(execution.quantity, execution.price))
-    return total
-
-
-def _reduce_inferred(
-    work: Work, order: Order, leg: Leg, excess: Decimal, snapshot: Snapshot
-) -> None:
-    """Follow a confirmed smaller figure as far as our own inference goes, newest first."""
-    for execution_id, guess in reversed(list(leg.waiting.items())):
-        if excess <= 0:
-            return
-        taken = min(excess, guess.quantity)
-        excess = sub(excess, taken)
-        _correct(work, order, leg, execution_id, sub(guess.quantity, taken), guess.price, snapshot)
-    if excess > 0:
-        anomaly(
-            work,
-            "CUMULATIVE_BELOW_EXECUTIONS",
-            f"the broker counts {snapshot.cumulative}, its executions make {excess} more",
-            order.number,
-        )
-
-
-def _correct(  # noqa: PLR0913 - the parts of one fact
-    work: Work,
-    order: Order,
-    leg: Leg,
-    execution_id: str,
-    quantity: Decimal,
-    price: Decimal,
-    snapshot: Snapshot,
-) -> None:
-    work.out(
-        e.ExecutionCorrected(
-            at_ns=work.now_ns,
-            number=order.number,
-            broker_order_id=leg.broker_order_id,
-            execution_id=execution_id,
-            quantity=quantity,
-            price=price,
-            stamp_ns=snapshot.stamp_ns,
-            sequence=snapshot.sequence,
-        )
-    )
-
-
-def _bust_unlisted(work: Work, order: Order, sighting: Sighting) -> None:
-    """A complete list of executions that lacks one of ours says that it was busted."""
-    leg = order.find_leg(sighting.snapshot.broker_order_id)
-    figure = sighting.snapshot.cumulative
-    if leg is None or figure is None or figure >= order.counted(leg):
-        return
-    listed = {leg.root(execution.execution_id) for execution in sighting.executions}
-    for execution_id, booked in list(leg.executions.items()):
-        if execution_id not in listed and booked.quantity:
-            _correct(work, order, leg, execution_id, ZERO, booked.price, sighting.snapshot)
 
 
 def _settle(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
@@ -420,13 +293,3 @@ def shows_terms(order: Order, wish: Wish) -> bool:
         and wish.limit_price in {None, terms.limit_price}
         and wish.stop_price in {None, terms.stop_price}
     )
-
-
-__all__ = [
-    "absorb_poll",
-    "absorb_sighting",
-    "is_caught_up",
-    "release",
-    "shows_terms",
-    "sum_notional",
-]

@@ -2,9 +2,9 @@
 
 Rule 1: no other module decides what may follow what. A pair that is absent is refused; there is
 no default row and no wildcard, and nothing patches a table's result afterwards.
-Rule 2: `MOVES` is the life of an order. `OVERRULES` is what may turn it back, or go on after its end:
-money always counts, and a broker that insists is believed after being asked twice. Of a working order, only an
-amended execution can lower the status.
+Rule 2: `MOVES` is the life of an order. `OVERRULES` is what may turn it back, or go on after its
+end: money always counts, and a broker that insists is believed after being asked twice. Of a
+working order, only an amended execution can lower the status.
 Rule 3: `CONDITIONS` is a field of its own: a suspended order is still OPEN, and a trade does not
 lift a suspension.
 Rule 4: a wish ("cancel asked") is in none of them: a fill that races it erases neither.
@@ -21,6 +21,10 @@ from holdfast.domain.values import Condition, Status
 
 _S = Status
 _C = Condition
+
+
+class DefectError(AssertionError):
+    """An event contradicts the tables: it should never have been written."""
 
 
 class Fact(StrEnum):
@@ -92,8 +96,8 @@ MOVES: Final[Mapping[Status, Mapping[Fact, Status]]] = {
     _S.FAILED: {},
 }
 
-# A late fill counts everywhere. Of the ends, only FILLED can lose its end to a bust or to a raised quantity:
-# the other ends are the broker's word that nothing works any more.
+# A late fill counts everywhere. Of the ends, only FILLED can be lost to a bust or to a raised
+# quantity: the others are the broker's word that nothing works any more.
 OVERRULES: Final[Mapping[Status, Mapping[Overrule, Status]]] = {
     _S.NEW: {},
     _S.OPEN: {

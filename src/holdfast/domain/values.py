@@ -196,8 +196,8 @@ def _checked(number: Decimal, name: str, *, signed: bool) -> Decimal:
     assert isinstance(exponent, int)
     if number.adjusted() >= INTEGER_DIGITS_MAX or exponent < -DECIMALS_MAX:
         raise AmountError(
-            f"{name} {str(number)[:40]} is out of range; at most {INTEGER_DIGITS_MAX} digits before "
-            f"and {DECIMALS_MAX} after the point can be traded"
+            f"{name} {str(number)[:40]} is out of range; at most {INTEGER_DIGITS_MAX} digits "
+            f"before and {DECIMALS_MAX} after the point can be traded"
         )
     return number
 
@@ -214,7 +214,9 @@ def check_id(value: object, name: str) -> str:
         InputError: it is something else; brokers refuse or silently change such ids.
     """
     if not isinstance(value, str) or not value:
-        raise InputError(f"{name} is {value!r}; give 1 to {ID_LENGTH_MAX} printable ASCII characters")
+        raise InputError(
+            f"{name} is {value!r}; give 1 to {ID_LENGTH_MAX} printable ASCII characters"
+        )
     if len(value) > ID_LENGTH_MAX:
         raise InputError(f"{name} has {len(value)} characters; at most {ID_LENGTH_MAX} are allowed")
     if not (value.isascii() and value.isprintable()) or " " in value:

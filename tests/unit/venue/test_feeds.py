@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.domain.values import Side
 from holdfast.errors import TapeError
-from holdfast.venue.feeds import open_feed
+from holdfast.venue.feeds import csvfeed, open_feed
 from holdfast.venue.feeds.detect import Format, detect
 from holdfast.venue.feeds.records import Bar, Quote, Trade
 
@@ -192,6 +192,14 @@ def test_rows_out_of_the_order_of_time_are_refused(
 
     with pytest.raises(TapeError, match=r"row 4.*1 ns before that of the row above"):
         records(tmp_path, f"{good}\n{earlier}")
+
+
+def test_a_reader_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
+    """Whoever picks the reader by hand is told when the header does not fit it."""
+    path = stored(tmp_path, SAMPLES[Format.CSV_TRADES])
+
+    with pytest.raises(TapeError, match="'ts,price,size,side'; that is no file of quotes"):
+        list(csvfeed.quotes(path, symbol="X"))
 
 
 def test_two_bars_of_one_time_are_refused(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_an_event_that_never_ends_does_not_fill_the_memory(
     """The rows held back for one event are bounded."""
     monkeypatch.setattr(tape_mbo, "EVENT_ROWS_MAX", 3)
 
-    with pytest.raises(TapeError, match="row 3 .line 4.: an event of 3 rows"):
+    with pytest.raises(TapeError, match=r"row 3 \(line 4\): an event of 3 rows"):
         tape(tmp_path, *[("A", "B", "4800", 5, n, MID) for n in range(1, 6)])
 
 

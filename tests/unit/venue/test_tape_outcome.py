@@ -1,5 +1,6 @@
 """The oracle: what a tape must lead to, and that reading it as order flow leads there."""
 
+import gzip
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
@@ -151,6 +152,22 @@ def test_flow_and_oracle_agree_under_every_limit(tmp_path: Path, text: str, limi
     assert kinds[Replace] == expected.replaces
     assert kinds[Execution] == expected.executions
     assert kinds[Unknown] == expected.unknown_rows
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_an_outcome_of_less_than_one_row_is_refused(tmp_path: Path, limit: int) -> None:
+    """The oracle takes the limits that the tape takes."""
+    with pytest.raises(TapeError, match=f"the limit is {limit} rows"):
+        expected_outcome(stored(tmp_path, LOBSTER), limit)
+
+
+def test_a_damaged_tape_has_no_outcome_and_the_damage_is_named(tmp_path: Path) -> None:
+    """What is wrong with the file is said, not that a row could not be read."""
+    path = tmp_path / "tape"
+    path.write_bytes(gzip.compress(LOBSTER.encode())[:-1])
+
+    with pytest.raises(TapeError, match="tape is a gzip file that ends too early"):
+        expected_outcome(path)
 
 
 @pytest.mark.parametrize("text", ["what\n", "ts,price,size\n1,1,1\n", "34200,1,2,,5853300,1\n"])

@@ -1,0 +1,139 @@
+"""What each event about a wish or a question does to its order; the rest stands in `fold.py`."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+from holdfast.domain import events as e
+from holdfast.domain.executions import Change
+from holdfast.domain.order import Lookup, Order, Stage, Wish, WishKind
+from holdfast.domain.transitions import DefectError
+from holdfast.domain.values import ZERO
+
+Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
+
+
+def _cancel_requested(order: Order, event: e.CancelRequested, _lot: Decimal) -> list[Change]:
+    order.wanted_gone = True
+    _ask(order, event, WishKind.CANCEL)
+    return []
+
+
+def _replace_requested(order: Order, event: e.ReplaceRequested, _lot: Decimal) -> list[Change]:
+    wish = _ask(order, event, WishKind.REPLACE)
+    wish.quantity, wish.limit_price = event.quantity, event.limit_price
+    wish.stop_price, wish.not_after_ns = event.stop_price, event.not_after_ns
+    if event.quantity is not None:
+        order.largest = max(order.largest or ZERO, event.quantity)
+    return []
+
+
+def _ask(order: Order, event: e.CancelRequested | e.ReplaceRequested, kind: WishKind) -> Wish:
+    wish = Wish(wish=event.wish, kind=kind, stage=Stage.QUEUED, attempt=0)
+    order.wishes.append(wish)
+    order.last_wish = event.wish
+    return wish
+
+
+def _with_wish(
+    change: Callable[[Wish, Any], None],
+) -> Callable[[Order, Any, Decimal], list[Change]]:
+    def folded(order: Order, event: Any, _lot: Decimal) -> list[Change]:
+        wish = order.wish(event.wish)
+        if wish is None:
+            message = f"order {order.wire_id}: {type(event).__name__} of closed wish {event.wish}"
+            raise DefectError(message)
+        change(wish, event)
+        return []
+
+    return folded
+
+
+def _sent(wish: Wish, event: e.WishSent) -> None:
+    wish.stage, wish.attempt = Stage.WAITING, event.attempt
+    wish.sent_ns, wish.due_ns = event.at_ns, event.deadline_ns
+    wish.not_after_ns = event.not_after_ns
+
+
+def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> list[Change]:
+    order.note(event.stamp_ns, event.sequence)
+    wish = order.wish(event.wish)
+    if wish is not None:
+        wish.stage, wish.due_ns = Stage.ACKNOWLEDGED, event.look_at_ns
+        wish.told_ns = event.at_ns
+    return []
+
+
+def _delayed(wish: Wish, event: e.WishDelayed) -> None:
+    wish.stage, wish.due_ns = Stage.DELAYED, event.retry_at_ns
+    wish.delays += 1
+
+
+def _unknown(wish: Wish, event: e.WishUnknown) -> None:
+    wish.stage, wish.due_ns = Stage.UNKNOWN, event.look_at_ns
+
+
+def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
+    order.note(event.stamp_ns, event.sequence)
+    wish = order.wish(event.wish)
+    if wish is not None and wish.kind is WishKind.CANCEL and event.code != "NOT_PENDING":
+        order.wanted_gone = False
+    order.close_wish(event.wish)
+    return []
+
+
+def _closed(order: Order, event: e.WishClosed, _lot: Decimal) -> list[Change]:
+    order.close_wish(event.wish)
+    return []
+
+
+def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list[Change]:
+    tries = order.lookup.tries + 1 if order.lookup is not None else 1
+    order.questions = event.attempt
+    order.lookup = Lookup(
+        attempt=event.attempt,
+        tries=tries,
+        again_ns=event.again_ns,
+        asked=True,
+        reason=event.reason,
+    )
+    for wish in order.wishes:
+        if wish.needs_answer and wish.due_ns <= event.at_ns:
+            wish.due_ns = event.again_ns
+    return []
+
+
+def _lookup_ended(order: Order, event: e.LookupEnded, _lot: Decimal) -> list[Change]:
+    lookup = order.lookup
+    if not event.alive:
+        order.alive = None
+    if lookup is None:
+        return []
+    if event.again_ns:
+        lookup.again_ns, lookup.asked = event.again_ns, False
+    else:
+        order.lookup = None
+    return []
+
+
+def _alive(order: Order, event: e.AliveReported, _lot: Decimal) -> list[Change]:
+    order.alive = event.times
+    order.leg_for(event.broker_order_id)
+    if order.lookup is None:
+        order.lookup = Lookup(reason="works after its end", again_ns=event.ask_at_ns)
+    return []
+
+
+WISH_FOLDS: Final[dict[type, Fold]] = {
+    e.CancelRequested: _cancel_requested,
+    e.ReplaceRequested: _replace_requested,
+    e.WishSent: _with_wish(_sent),
+    e.WishAcknowledged: _acknowledged,
+    e.WishDelayed: _with_wish(_delayed),
+    e.WishUnknown: _with_wish(_unknown),
+    e.WishRefused: _refused,
+    e.WishClosed: _closed,
+    e.LookupStarted: _lookup_started,
+    e.LookupEnded: _lookup_ended,
+    e.AliveReported: _alive,
+}

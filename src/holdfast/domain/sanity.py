@@ -1,0 +1,72 @@
+"""Whether a broker's figures can be counted at all; checked once, where they enter the desk.
+
+An amount beyond 14 digits before or 14 after the point cannot be added up exactly. Decimals
+beyond that are rounded away, as no broker settles in them; anything else that is not a finite,
+positive, sizeable amount makes the message unusable, and an anomaly.
+"""
+
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from holdfast.domain.reports import Execution, Report, Sighting, Snapshot
+from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX
+
+_SMALLEST: Final = Decimal(1).scaleb(-DECIMALS_MAX)
+_Said = TypeVar("_Said", bound=Execution | Report | Snapshot)
+
+_AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
+    Execution: ("quantity", "price", "fee"),
+    Report: ("order_quantity", "cumulative", "limit_price", "stop_price"),
+    Snapshot: ("order_quantity", "cumulative", "average_price", "limit_price", "stop_price"),
+}
+_MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
+
+
+class UnusableError(ValueError):
+    """A broker's message holds a figure that cannot be counted; the text names it."""
+
+
+def usable(said: _Said) -> _Said:
+    """Return the message with every amount countable.
+
+    Raises:
+        UnusableError: an amount is not finite, is too large, or is below zero where it cannot be.
+    """
+    changes: dict[str, Any] = {}
+    for name in _AMOUNTS[type(said)]:
+        value = getattr(said, name)
+        if value is not None:
+            counted = _countable(value, name)
+            if counted is not value:
+                changes[name] = counted
+    if isinstance(said, Report) and said.execution is not None:
+        execution = usable(said.execution)
+        if execution is not said.execution:
+            changes["execution"] = execution
+    return msgspec.structs.replace(said, **changes) if changes else said
+
+
+def usable_sighting(sighting: Sighting) -> Sighting:
+    """Return a sighting with every amount countable; raises as `usable` does."""
+    return msgspec.structs.replace(
+        sighting,
+        snapshot=usable(sighting.snapshot),
+        executions=tuple(usable(execution) for execution in sighting.executions),
+    )
+
+
+def _countable(value: Decimal, name: str) -> Decimal:
+    if not value.is_finite():
+        message = f"{name} is {value}"
+        raise UnusableError(message)
+    if value.adjusted() >= INTEGER_DIGITS_MAX:
+        message = f"{name} has more than {INTEGER_DIGITS_MAX} digits before the point"
+        raise UnusableError(message)
+    if value < 0 and name not in _MAY_BE_BELOW_ZERO:
+        message = f"{name} is {value}"
+        raise UnusableError(message)
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)  # finite
+    return value.quantize(_SMALLEST) if exponent < -DECIMALS_MAX else value

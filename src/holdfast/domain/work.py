@@ -1,0 +1,36 @@
+"""What a step of the desk lends to the functions that decide, and the anomaly they all record."""
+
+from decimal import Decimal
+from typing import Final, Protocol
+
+from holdfast.domain import events as e
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.order import Order
+from holdfast.domain.settings import Settings
+
+NS_PER_MS: Final = 1_000_000
+
+
+class Work(Protocol):
+    """What a step lends to the functions that decide: the moment, the settings, and a way out."""
+
+    now_ns: int
+    settings: Settings
+    capabilities: Capabilities
+
+    def out(self, event: e.AnyEvent) -> None:
+        """Record an event and apply it at once."""
+        ...
+
+    def lot(self, symbol: str) -> Decimal:
+        """Return the smallest quantity step of a symbol."""
+        ...
+
+    def look_up(self, order: Order, reason: str) -> None:
+        """Ask the broker for an order by all its ids, unless it is being asked."""
+        ...
+
+
+def anomaly(work: Work, code: str, text: str, number: int = 0) -> None:
+    """Record what contradicts the history or cannot be used."""
+    work.out(e.AnomalyRecorded(at_ns=work.now_ns, code=code, text=text, number=number))
