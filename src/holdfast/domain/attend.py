@@ -33,6 +33,8 @@ def backoff_ns(work: Work, name: str, attempt: int) -> int:
 
 def attend(work: Work, order: Order) -> None:
     """Send, repeat, ask or close whatever is due for one order."""
+    if not order.is_waiting:
+        return
     if order.held is not None and (order.held_until_ns <= work.now_ns or is_caught_up(order)):
         release(work, order)
     for wish in list(order.wishes):

@@ -7,7 +7,7 @@ from msgspec import Struct
 from holdfast.domain.values import OrderType, TimeInForce
 
 
-class Capabilities(Struct, frozen=True, kw_only=True):
+class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     """What a broker can do; the desk emulates or refuses the rest.
 
     `unique_ids` says how long the broker refuses a second order under the same client id;

@@ -86,6 +86,10 @@ class Desk(Queries):
         """Fold one event."""
         self.state.apply(event)
 
+    def rest(self) -> None:
+        """Pack the ended orders of the steps before; cheap, and best done once per batch."""
+        self.state.rest()
+
     def next_deadline(self) -> int | None:
         """Return the desk time at which to tick next, or None."""
         return self.state.next_due_ns()
@@ -291,18 +295,14 @@ class Desk(Queries):
         excess = len(self.state.finished) - self.settings.finished_orders_max
         if excess < ARCHIVE_SLACK:
             return
-        numbers: list[int] = []
-        for number, order in self.state.finished.items():
-            if len(numbers) >= min(excess, ARCHIVED_PER_STEP_MAX):
-                break
-            if order.is_settled and order.updated_ns <= given.durable_ns:
-                numbers.append(number)
+        most = min(excess, ARCHIVED_PER_STEP_MAX)
+        numbers = self.state.archivable(most, given.durable_ns)
         if numbers:
-            self.out(e.OrdersArchived(at_ns=self.now_ns, numbers=tuple(numbers)))
+            self.out(e.OrdersArchived(at_ns=self.now_ns, numbers=numbers))
 
     def _recalled(self, given: inputs.Recalled) -> None:
         for number, body in sorted(given.bodies.items()):
-            if self.state.order(number) is None:
+            if not self.state.holds(number):
                 recalled = e.OrderRecalled(at_ns=self.now_ns, number=number, body=msgspec.Raw(body))
                 self.out(recalled)
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from holdfast.domain.instruments import Instrument
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="kind"):
     """Base of all events; `at_ns` is the desk time of the step that made it."""
 
     at_ns: int

@@ -13,7 +13,7 @@ from msgspec import Struct
 from holdfast.domain.requests import OrderTerms
 
 
-class SubmitOrder(Struct, frozen=True, kw_only=True, tag="submit"):
+class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
     """Place a new order under `wire_id`."""
 
     number: int
@@ -24,7 +24,7 @@ class SubmitOrder(Struct, frozen=True, kw_only=True, tag="submit"):
     not_after_ns: int
 
 
-class CancelOrder(Struct, frozen=True, kw_only=True, tag="cancel"):
+class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
     """Cancel the order that `broker_order_id` (or, where empty, `wire_id`) names."""
 
     number: int
@@ -37,7 +37,7 @@ class CancelOrder(Struct, frozen=True, kw_only=True, tag="cancel"):
     not_after_ns: int
 
 
-class ReplaceOrder(Struct, frozen=True, kw_only=True, tag="replace"):
+class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):
     """Give the order new terms under `wire_id`.
 
     `terms.quantity` is the new total; `leaves_quantity` is what would then remain to fill, for
@@ -55,7 +55,7 @@ class ReplaceOrder(Struct, frozen=True, kw_only=True, tag="replace"):
     not_after_ns: int
 
 
-class LookupOrder(Struct, frozen=True, kw_only=True, tag="lookup"):
+class LookupOrder(Struct, frozen=True, gc=False, kw_only=True, tag="lookup"):
     """Ask for an order by every id it has had: found, absent, or incomplete.
 
     A lookup has no `not_after`: asking late is as good as asking now.

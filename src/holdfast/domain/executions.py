@@ -22,7 +22,7 @@ from holdfast.domain.reports import Execution
 from holdfast.domain.values import ZERO, add, mul, neg, sub
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, gc=False):
     """Traded quantity that came (above zero) or went (below zero) at a price."""
 
     quantity: Decimal
@@ -32,17 +32,19 @@ class Change(Struct, frozen=True):
     amends: bool = False
 
 
-class Leg(Struct, kw_only=True, omit_defaults=True):
+class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
     """One broker order behind an order: an order has one, and one more per replace by new id.
 
     `real` and `inferred` are filled quantities; `carried` says that the broker's cumulative
     figure includes what earlier legs filled. `stamp_ns` and `sequence` are those of the newest
-    report applied. `waiting` holds what is left of each inferred execution.
+    report applied. `waiting` holds what is left of each inferred execution; `named` says that the desk finds the
+    order by this leg's id.
     """
 
     broker_order_id: str = ""
     carried: bool = False
     ended: bool = False
+    named: bool = False
     real: Decimal = ZERO
     inferred: Decimal = ZERO
     stamp_ns: int = 0

@@ -13,13 +13,13 @@ from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Sn
 from holdfast.domain.requests import Amount, OrderRequest
 
 
-class Submit(Struct, frozen=True):
+class Submit(Struct, frozen=True, gc=False):
     """A caller's new order."""
 
     request: OrderRequest
 
 
-class Cancel(Struct, frozen=True, kw_only=True):
+class Cancel(Struct, frozen=True, gc=False, kw_only=True):
     """A caller wants an order gone."""
 
     client_order_id: str
@@ -27,7 +27,7 @@ class Cancel(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Replace(Struct, frozen=True, kw_only=True):
+class Replace(Struct, frozen=True, gc=False, kw_only=True):
     """A caller wants other terms; None leaves a term as it is."""
 
     client_order_id: str
@@ -36,7 +36,7 @@ class Replace(Struct, frozen=True, kw_only=True):
     stop_price: Amount | None = None
 
 
-class Resolve(Struct, frozen=True, kw_only=True):
+class Resolve(Struct, frozen=True, gc=False, kw_only=True):
     """A person settles an order whose outcome nobody can tell; journaled with name and reason."""
 
     client_order_id: str
@@ -45,13 +45,13 @@ class Resolve(Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Define(Struct, frozen=True):
+class Define(Struct, frozen=True, gc=False):
     """An instrument to trade, or its changed terms."""
 
     instrument: Instrument
 
 
-class SetOpeningBalance(Struct, frozen=True, kw_only=True):
+class SetOpeningBalance(Struct, frozen=True, gc=False, kw_only=True):
     """The position that the account held before this desk traded the symbol."""
 
     symbol: str
@@ -59,7 +59,7 @@ class SetOpeningBalance(Struct, frozen=True, kw_only=True):
     price: Amount
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Answer(Struct, frozen=True, gc=False, kw_only=True):
     """How a submit, cancel or replace ended, as the account link saw it."""
 
     number: int
@@ -68,7 +68,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     outcome: Outcome
 
 
-class Looked(Struct, frozen=True, kw_only=True):
+class Looked(Struct, frozen=True, gc=False, kw_only=True):
     """What a lookup gave; `asked_ns` is the desk time at which the question left."""
 
     number: int
@@ -77,13 +77,13 @@ class Looked(Struct, frozen=True, kw_only=True):
     result: LookupResult
 
 
-class Reported(Struct, frozen=True):
+class Reported(Struct, frozen=True, gc=False):
     """One message of the broker's stream."""
 
     report: Report
 
 
-class Polled(Struct, frozen=True, kw_only=True):
+class Polled(Struct, frozen=True, gc=False, kw_only=True):
     """One poll of the account, cut down to this desk; `asked_ns` is when the question left."""
 
     asked_ns: int
@@ -92,7 +92,7 @@ class Polled(Struct, frozen=True, kw_only=True):
     complete: bool = False
 
 
-class Open(Struct, frozen=True, kw_only=True):
+class Open(Struct, frozen=True, gc=False, kw_only=True):
     """The very first input of a new desk; `epoch` is 12 hex digits that no other journal has."""
 
     desk: str
@@ -101,41 +101,41 @@ class Open(Struct, frozen=True, kw_only=True):
     currency: str = "USD"
 
 
-class Connected(Struct, frozen=True):
+class Connected(Struct, frozen=True, gc=False):
     """The account link says what its broker can do; before it, nothing new is sent."""
 
     capabilities: Capabilities
 
 
-class Resume(Struct, frozen=True, kw_only=True):
+class Resume(Struct, frozen=True, gc=False, kw_only=True):
     """The first input after a start: every request in flight is now unknown."""
 
     wall_offset_ns: int
 
 
-class ClockStep(Struct, frozen=True, kw_only=True):
+class ClockStep(Struct, frozen=True, gc=False, kw_only=True):
     """Somebody set the wall clock."""
 
     wall_offset_ns: int
 
 
-class Tick(Struct, frozen=True):
+class Tick(Struct, frozen=True, gc=False):
     """Time passed; whatever is due happens now."""
 
 
-class Archive(Struct, frozen=True, kw_only=True):
+class Archive(Struct, frozen=True, gc=False, kw_only=True):
     """Ended orders may leave memory, if all that was decided of them by then is durable."""
 
     durable_ns: int
 
 
-class Recalled(Struct, frozen=True):
+class Recalled(Struct, frozen=True, gc=False):
     """Archived orders that the next input names, as their stored bodies by number."""
 
     bodies: dict[int, bytes]
 
 
-class Quarantined(Struct, frozen=True, kw_only=True):
+class Quarantined(Struct, frozen=True, gc=False, kw_only=True):
     """An input that made the desk raise twice; it is put aside and shown."""
 
     kind: str

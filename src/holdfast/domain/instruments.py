@@ -19,7 +19,7 @@ from holdfast.domain.values import (
 from holdfast.errors import AmountError
 
 
-class Instrument(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Instrument(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One tradable symbol. Amounts are in instrument units and in `currency` per unit.
 
     `tick` and `lot` are the smallest steps of price and quantity, `multiplier` turns price times

@@ -42,7 +42,7 @@ class Stage(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Wish(Struct, kw_only=True, omit_defaults=True):
+class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     """A request until it is answered.
 
     `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
@@ -76,7 +76,7 @@ class Wish(Struct, kw_only=True, omit_defaults=True):
         return self.stage is Stage.ACKNOWLEDGED
 
 
-class Lookup(Struct, kw_only=True, omit_defaults=True):
+class Lookup(Struct, gc=False, kw_only=True, omit_defaults=True):
     """A question about the order that is asked again at `again_ns` until it is settled.
 
     `attempt` numbers the question within the order's life, `tries` within this uncertainty.
@@ -89,7 +89,7 @@ class Lookup(Struct, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class Order(Struct, kw_only=True, omit_defaults=True):
+class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     """One order of a desk; quantities in instrument units, times in desk nanoseconds.
 
     `asked` are the terms as submitted, `terms` those in force. `quantity` is the quantity in
@@ -156,6 +156,16 @@ class Order(Struct, kw_only=True, omit_defaults=True):
             and self.alive is None
             and self.lookup is None
             and self.held is None
+        )
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether anything is asked, held back or wanted, so that time or input matters."""
+        return (
+            bool(self.wishes)
+            or self.wanted_gone
+            or self.lookup is not None
+            or (self.held is not None)
         )
 
     @property
@@ -291,6 +301,8 @@ class Order(Struct, kw_only=True, omit_defaults=True):
 
         A request that only an answer can settle waits for the question that is being asked.
         """
+        if not self.is_waiting:
+            return 0
         asking = self.lookup is not None
         due = [w.due_ns for w in self.wishes if w.due_ns and not (asking and w.needs_answer)]
         if self.held is not None:

@@ -26,7 +26,9 @@ from holdfast.domain.values import (
     neg,
     ratio,
     rounded_add,
+    rounded_div,
     rounded_mul,
+    rounded_sub,
     sub,
 )
 
@@ -35,7 +37,7 @@ from holdfast.domain.values import (
 TRAIL_MAX: Final = 4_096
 
 
-class Book(Struct, kw_only=True, omit_defaults=True):
+class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
     """The foldable part of a position: signed quantity, cost of it, cash and realised, in points.
 
     `spent` is cash since the last flat and `settled` the realised profit up to then.
@@ -53,13 +55,28 @@ class Book(Struct, kw_only=True, omit_defaults=True):
     def trade(self, quantity: Decimal, price: Decimal) -> None:
         """Fold a signed quantity at a price: open, close, or close and flip."""
         held = self.quantity
+        value = mul(quantity, price)
         if not held or (held > 0) == (quantity > 0):
-            self._open(quantity, price)
-        elif abs(quantity) <= abs(held):
-            self._close(quantity, price)
-        else:
-            self._close(neg(held), price)
-            self._open(add(quantity, held), price)
+            self.quantity = add(held, quantity)
+            self.cost = rounded_add(self.cost, value)
+            self.cash = sub(self.cash, value)
+            self.spent = sub(self.spent, value)
+            return
+        left = add(held, quantity)
+        if left and (left > 0) != (held > 0):
+            self.trade(neg(held), price)
+            self.trade(left, price)
+            return
+        self.cash = sub(self.cash, value)
+        self.spent = sub(self.spent, value)
+        self.quantity = left
+        if not left:
+            self.realised = rounded_sub(self.realised, rounded_add(value, self.cost))
+            self._settle()
+            return
+        released = rounded_div(rounded_mul(self.cost, quantity), held)
+        self.cost = rounded_add(self.cost, released)
+        self.realised = rounded_sub(self.realised, rounded_sub(value, released))
 
     def take_fee(self, quantity: Decimal) -> None:
         """Take a fee in the base asset; it takes its share of the cost along."""
@@ -67,36 +84,19 @@ class Book(Struct, kw_only=True, omit_defaults=True):
         self.quantity = sub(held, quantity)
         if held:
             share = ratio(quantity, held)
-            self.cost = rounded_add(self.cost, neg(rounded_mul(self.cost, share)))
+            self.cost = rounded_sub(self.cost, rounded_mul(self.cost, share))
         self.inexact = True
-        self._settle_if_flat()
+        if not self.quantity:
+            self._settle()
 
-    def _open(self, quantity: Decimal, price: Decimal) -> None:
-        value = mul(quantity, price)
-        self.quantity = add(self.quantity, quantity)
-        self.cost = rounded_add(self.cost, value)
-        self.cash = sub(self.cash, value)
-        self.spent = sub(self.spent, value)
-
-    def _close(self, quantity: Decimal, price: Decimal) -> None:
-        value = mul(quantity, price)
-        self.cash = sub(self.cash, value)
-        self.spent = sub(self.spent, value)
-        released = rounded_mul(self.cost, ratio(quantity, self.quantity))
-        self.quantity = add(self.quantity, quantity)
-        self.cost = rounded_add(self.cost, released)
-        self.realised = rounded_add(self.realised, neg(rounded_add(value, neg(released))))
-        self._settle_if_flat()
-
-    def _settle_if_flat(self) -> None:
-        if self.quantity:
-            return
+    def _settle(self) -> None:
+        """Make the profit exact now that the position is flat."""
         if not self.inexact:
             self.realised = add(self.settled, self.spent)
         self.settled, self.spent, self.cost, self.inexact = self.realised, ZERO, ZERO, False
 
 
-class Trade(Struct, frozen=True, array_like=True):
+class Trade(Struct, frozen=True, gc=False, array_like=True):
     """A signed quantity at a price, and what a fee took of the quantity."""
 
     quantity: Decimal
@@ -129,7 +129,7 @@ class Position(Struct, kw_only=True, omit_defaults=True):
 
     def unrealised(self, instrument: Instrument, price: Decimal) -> Decimal:
         """Profit of the open quantity at a price, in the instrument's currency."""
-        worth = rounded_add(mul(self.book.quantity, price), neg(self.book.cost))
+        worth = rounded_sub(mul(self.book.quantity, price), self.book.cost)
         return rounded_mul(worth, instrument.multiplier)
 
     def cash(self, instrument: Instrument) -> Decimal:
@@ -144,9 +144,10 @@ class Position(Struct, kw_only=True, omit_defaults=True):
 
     def fold(self, side: Side, changes: list[Change], base_asset: str) -> None:
         """Follow what a fill, bust or correction changed."""
-        if any(change.amends for change in changes):
-            self._amend(side, changes, base_asset)
-            return
+        for change in changes:
+            if change.amends:
+                self._amend(side, changes, base_asset)
+                return
         for change in changes:
             trade = self._trade(side, change, base_asset)
             self.trail.append(trade)

@@ -1,12 +1,13 @@
 """What can be read of a desk: one order, filtered orders, counts; what an input may mean."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from holdfast.domain import inputs
 from holdfast.domain.inputs import Input
 from holdfast.domain.order import Order
 from holdfast.domain.state import State
-from holdfast.domain.values import Status
+from holdfast.domain.values import TERMINAL, Status
 
 
 class Queries:
@@ -37,18 +38,18 @@ class Queries:
         return self.state.stored.currency
 
     def order(self, number: int) -> Order | None:
-        """Return an order in memory by its number."""
-        return self.state.order(number)
+        """Return an order in memory by its number, for reading."""
+        return self.state.peek(number)
 
     def find(self, client_order_id: str) -> Order | None:
         """Return an order in memory by its client order id or wire id."""
         number = self.state.names.get(f"c:{client_order_id}") or self.owner_of(client_order_id)
-        return self.state.order(number) if number else None
+        return self.state.peek(number) if number else None
 
     def by_key(self, idempotency_key: str) -> Order | None:
         """Return an order in memory by its idempotency key."""
         number = self.state.names.get(f"i:{idempotency_key}")
-        return self.state.order(number) if number else None
+        return self.state.peek(number) if number else None
 
     def owner_of(self, wire_id: str) -> int:
         """Return the number of the order that a wire id belongs to; 0 if it is not this desk's."""
@@ -66,7 +67,7 @@ class Queries:
     def orders(
         self, *, status: Status | None = None, symbol: str = "", strategy: str | None = None
     ) -> Iterator[Order]:
-        """Iterate over orders in memory; active ones by index, ended ones only if asked for."""
+        """Iterate over orders in memory, active ones by index; ended ones cost a look at each."""
         state = self.state
         if symbol:
             found = state.by_symbol.get(symbol, {})
@@ -74,14 +75,14 @@ class Queries:
             found = state.by_strategy.get(strategy, {})
         else:
             found = state.active
-        for source in (found, state.finished):
-            for order in source.values():
-                if (
-                    (status is None or order.status is status)
-                    and (not symbol or order.terms.symbol == symbol)
-                    and (strategy is None or order.strategy == strategy)
-                ):
-                    yield order
+        ended = () if status is not None and status not in TERMINAL else state.past()
+        for order in chain(found.values(), ended):
+            if (
+                (status is None or order.status is status)
+                and (not symbol or order.terms.symbol == symbol)
+                and (strategy is None or order.strategy == strategy)
+            ):
+                yield order
 
     def stale(self, older_than_ns: int) -> Iterator[Order]:
         """Iterate over active orders created before a desk time, oldest first."""
@@ -95,7 +96,7 @@ class Queries:
         state = self.state
         counts = {f"orders_{status}": count for status, count in state.counts.items()}
         counts["orders_active"] = len(state.active)
-        counts["orders_finished_in_memory"] = len(state.finished)
+        counts["orders_finished_in_memory"] = len(state.finished) + len(state.ended)
         counts["orders_archived"] = state.stored.archived
         counts["orders_total"] = state.stored.next_number - 1
         counts["anomalies"] = sum(state.stored.anomalies.values())
@@ -116,7 +117,7 @@ class Queries:
         kind, _, rest = name.partition(":")
         if kind == "n":
             number = int(rest)
-            in_memory = self.state.order(number) is not None
+            in_memory = self.state.holds(number)
             return in_memory or not 0 < number < self.state.stored.next_number
         return name in self.state.names
 

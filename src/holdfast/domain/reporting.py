@@ -33,11 +33,12 @@ from holdfast.domain.work import Work
 
 def absorb(work: Work, order: Order, report: Report) -> None:
     """Turn one report about one order into events; a repeat gives none."""
+    money = _MONEY.get(report.kind)
+    if money is not None:
+        money(work, order, report)
+        return
     report_id = _report_id(report)
     if report_id and report_id in order.seen:
-        return
-    if report.kind in _MONEY:
-        _MONEY[report.kind](work, order, report)
         return
     leg = order.find_leg(report.broker_order_id)
     if leg is not None and leg.is_older(report.stamp_ns, report.sequence):

@@ -49,7 +49,7 @@ class RefusalCode(StrEnum):
     MARKET_CLOSED = "market_closed"
 
 
-class Execution(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Execution(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One trade of one order as the broker reports it, with the broker's own id for it."""
 
     execution_id: str
@@ -61,7 +61,7 @@ class Execution(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stamp_ns: int = 0
 
 
-class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Report(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One message of a broker's stream about one order.
 
     `wire_id` is the client id the broker names (FIX ClOrdID), `orig_wire_id` the one it replaces.
@@ -90,7 +90,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sequence: int = 0
 
 
-class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Snapshot(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The state of one order as the broker shows it when asked.
 
     `status` is None where the broker's word says only that the order is alive. `pending` is
@@ -118,7 +118,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sequence: int = 0
 
 
-class Accepted(Struct, frozen=True, kw_only=True, tag="accepted"):
+class Accepted(Struct, frozen=True, gc=False, kw_only=True, tag="accepted"):
     """The broker took the request. `final` says that a cancel or replace is done, not pending."""
 
     broker_order_id: str = ""
@@ -126,21 +126,21 @@ class Accepted(Struct, frozen=True, kw_only=True, tag="accepted"):
     stamp_ns: int = 0
 
 
-class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
+class Refused(Struct, frozen=True, gc=False, kw_only=True, tag="refused"):
     """The broker named this order and said no."""
 
     text: str
     code: RefusalCode = RefusalCode.OTHER
 
 
-class NotSent(Struct, frozen=True, kw_only=True, tag="not_sent"):
+class NotSent(Struct, frozen=True, gc=False, kw_only=True, tag="not_sent"):
     """Provably not processed: no byte left, or the vendor documents the reply so (429)."""
 
     text: str
     retry_after_ms: int = 0
 
 
-class Unknown(Struct, frozen=True, kw_only=True, tag="unknown"):
+class Unknown(Struct, frozen=True, gc=False, kw_only=True, tag="unknown"):
     """Anything else: a timeout, 5xx, a lost link, an unparsable reply, a cancelled task."""
 
     text: str
@@ -149,7 +149,7 @@ class Unknown(Struct, frozen=True, kw_only=True, tag="unknown"):
 Outcome: TypeAlias = Accepted | Refused | NotSent | Unknown
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class Sighting(Struct, frozen=True, gc=False, kw_only=True):
     """One order found by a lookup: its snapshot and the executions that the broker lists for it.
 
     `executions_complete` is False where the broker's list may be longer than what was read.
@@ -160,7 +160,7 @@ class Sighting(Struct, frozen=True, kw_only=True):
     executions_complete: bool = False
 
 
-class LookupResult(Struct, frozen=True, kw_only=True):
+class LookupResult(Struct, frozen=True, gc=False, kw_only=True):
     """What asking for one order gave.
 
     `complete` is True only if the question by id, the open orders, the history and the

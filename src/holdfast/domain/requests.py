@@ -35,7 +35,7 @@ _PRICES: Final = {
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-class OrderRequest(Struct, frozen=True, kw_only=True):
+class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     """A new order as the caller writes it; amounts as Decimal, int or decimal string.
 
     Exactly one of `quantity` (units) and `notional` (quote currency) is given. `trail` is the
@@ -65,7 +65,7 @@ class OrderRequest(Struct, frozen=True, kw_only=True):
     force: bool = False
 
 
-class OrderTerms(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OrderTerms(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The checked terms of an order, in exact amounts; what is journaled and sent."""
 
     symbol: str

@@ -14,6 +14,7 @@ from holdfast.domain.reports import Execution, Report, Sighting, Snapshot
 from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX
 
 _SMALLEST: Final = Decimal(1).scaleb(-DECIMALS_MAX)
+_PLAIN_EXPONENTS: Final = range(-DECIMALS_MAX, 1)
 _Said = TypeVar("_Said", bound=Execution | Report | Snapshot)
 
 _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
@@ -37,11 +38,9 @@ def usable(said: _Said) -> _Said:
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
-        if value is not None:
-            counted = _countable(value, name)
-            if counted is not value:
-                changes[name] = counted
-    if isinstance(said, Report) and said.execution is not None:
+        if value is not None and not _is_plain(value):
+            changes[name] = _countable(value, name)
+    if type(said) is Report and said.execution is not None:
         execution = usable(said.execution)
         if execution is not said.execution:
             changes["execution"] = execution
@@ -55,6 +54,12 @@ def usable_sighting(sighting: Sighting) -> Sighting:
         snapshot=usable(sighting.snapshot),
         executions=tuple(usable(execution) for execution in sighting.executions),
     )
+
+
+def _is_plain(value: Decimal) -> bool:
+    """Tell, quickly, that an amount is one of the usual ones: short, and not below zero."""
+    _, digits, exponent = value.as_tuple()
+    return len(digits) <= DECIMALS_MAX and exponent in _PLAIN_EXPONENTS and value >= 0
 
 
 def _countable(value: Decimal, name: str) -> Decimal:

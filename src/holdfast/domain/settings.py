@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class Settings(Struct, frozen=True, gc=False, kw_only=True):
     """Waits in milliseconds, bounds in number.
 
     `ack_wait_ms`: a request without an answer for so long has an unknown outcome.

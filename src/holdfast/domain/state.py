@@ -2,8 +2,9 @@
 
 Rule 1: everything in `State` comes from folding events; `dump` and `load` give it back to the
 byte. Indexes, counts and timers are derived and never stored.
-Rule 2: ended orders wait in `finished`, oldest first, until they are archived; an order about
-which anything is open is never among those that may leave.
+Rule 2: an order about which nothing is open any more is packed into its archive row's bytes and
+waits in `finished` until it is archived; a name that means it unpacks it. Packing is no change:
+a desk reads, folds and dumps the same whether or not it rested.
 """
 
 import heapq
@@ -41,11 +42,12 @@ class Stored(Struct, kw_only=True, omit_defaults=True):
     positions: dict[str, Position] = msgspec.field(default_factory=dict)
     traded: dict[str, int] = msgspec.field(default_factory=dict)
     anomalies: dict[str, int] = msgspec.field(default_factory=dict)
-    orders: list[Order] = msgspec.field(default_factory=list)
+    orders: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
-_DECODER: Final = msgspec.json.Decoder(Stored)
-_ORDER_DECODER: Final = msgspec.json.Decoder(Order)
+_load: Final = msgspec.json.Decoder(Stored).decode
+_unpack: Final = msgspec.json.Decoder(Order).decode
+_pack: Final = msgspec.json.Encoder().encode
 
 
 class State:
@@ -55,30 +57,74 @@ class State:
         """Start empty, or from what a snapshot held."""
         self.stored = stored or Stored()
         self.active: dict[int, Order] = {}
-        self.finished: dict[int, Order] = {}
+        self.ended: dict[int, Order] = {}
+        self.finished: dict[int, bytes] = {}
+        self.packed_ns: dict[int, int] = {}
         self.by_symbol: dict[str, dict[int, Order]] = {}
         self.by_strategy: dict[str, dict[int, Order]] = {}
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.names: dict[str, int] = {}
         self.timers: list[tuple[int, int]] = []
         self.alarms: dict[int, int] = {}
-        for order in self.stored.orders:
-            self._index(order)
+        for body in self.stored.orders:
+            self._index(_unpack(body))
         self.stored.orders = []
+        self.rest()
 
     def dump(self) -> bytes:
         """Return everything stored as JSON, the same bytes for the same history."""
-        orders = [*self.active.values(), *self.finished.values()]
-        return msgspec.json.encode(msgspec.structs.replace(self.stored, orders=orders))
+        bodies = dict(self.finished)
+        for order in (*self.active.values(), *self.ended.values()):
+            bodies[order.number] = _pack(order)
+        orders = [msgspec.Raw(bodies[number]) for number in sorted(bodies)]
+        return _pack(msgspec.structs.replace(self.stored, orders=orders))
 
     @classmethod
     def load(cls, body: bytes) -> "State":
         """Return the state that `dump` wrote."""
-        return cls(_DECODER.decode(body))
+        return cls(_load(body))
 
     def order(self, number: int) -> Order | None:
-        """Return an order in memory by its number."""
-        return self.active.get(number) or self.finished.get(number)
+        """Return an order in memory by its number, unpacked so that it may change."""
+        order = self.active.get(number) or self.ended.get(number)
+        if order is None and (body := self.finished.pop(number, None)) is not None:
+            order = self.ended[number] = _unpack(body)
+        return order
+
+    def peek(self, number: int) -> Order | None:
+        """Return an order in memory for reading."""
+        order = self.active.get(number) or self.ended.get(number)
+        if order is None and (body := self.finished.get(number)) is not None:
+            order = _unpack(body)
+        return order
+
+    def holds(self, number: int) -> bool:
+        """Tell whether an order is in memory."""
+        return number in self.active or number in self.ended or number in self.finished
+
+    def past(self) -> Iterator[Order]:
+        """Iterate over the ended orders in memory, for reading."""
+        yield from self.ended.values()
+        for body in self.finished.values():
+            yield _unpack(body)
+
+    def body(self, number: int) -> bytes:
+        """Return all of an order in memory as JSON, as it is archived."""
+        return self.finished.get(number) or _pack(self.active.get(number) or self.ended[number])
+
+    def rest(self) -> None:
+        """Pack the ended orders about which nothing is open; between steps only."""
+        for number, order in list(self.ended.items()):
+            if order.is_settled:
+                del self.ended[number]
+                self.finished[number] = _pack(order)
+                self.packed_ns[number] = order.updated_ns
+
+    def archivable(self, most: int, durable_ns: int) -> tuple[int, ...]:
+        """Return the oldest packed orders of which everything is durable."""
+        self.packed_ns = {n: at for n, at in self.packed_ns.items() if at > durable_ns}
+        durable = [number for number in self.finished if number not in self.packed_ns]
+        return tuple(sorted(durable)[:most])
 
     def lot(self, symbol: str) -> Decimal:
         """Return the smallest quantity step of a symbol."""
@@ -123,12 +169,10 @@ class State:
             special(self, event)
             return
         number: int = event.number  # type: ignore[union-attr]  # all others are about an order
-        order = self.active.get(number)
+        order = self.active.get(number) or self.order(number)
         if order is None:
-            order = self.finished.get(number)
-            if order is None:
-                message = f"{type(event).__name__} of order {number}, which is not in memory"
-                raise LookupError(message)
+            message = f"{type(event).__name__} of order {number}, which is not in memory"
+            raise LookupError(message)
         before = order.status
         changes = fold(order, event, self.lot(order.terms.symbol))
         if changes:
@@ -136,10 +180,12 @@ class State:
         if order.status is not before:
             self.counts[before] -= 1
             self.counts[order.status] += 1
-        self._place(order)
+        if order.is_exposed is not (number in self.active):
+            self._move(order)
         for leg in order.legs:
-            if leg.broker_order_id:
+            if not leg.named and leg.broker_order_id:
                 self.names[f"b:{leg.broker_order_id}"] = number
+                leg.named = True
         self.watch(order)
 
     def watch(self, order: Order) -> None:
@@ -161,20 +207,19 @@ class State:
         base = instrument.base if instrument is not None else ""
         position.fold(order.terms.side, changes, base)
 
-    def _place(self, order: Order) -> None:
-        """Keep an order among the active while anything about it is open."""
+    def _move(self, order: Order) -> None:
+        """Keep an order among the active as long as it may still trade."""
         number = order.number
         if order.is_exposed:
-            if number not in self.active:
-                self.finished.pop(number, None)
-                self.active[number] = order
-                self.active = dict(sorted(self.active.items()))
-                self._add(order)
-        elif number not in self.finished:
-            self.finished[number] = order
-            if self.active.pop(number, None) is not None:
-                del self.by_symbol[order.terms.symbol][number]
-                del self.by_strategy[order.strategy][number]
+            del self.ended[number]
+            self.active[number] = order
+            self.active = dict(sorted(self.active.items()))
+            self._add(order)
+        else:
+            del self.active[number]
+            self.ended[number] = order
+            del self.by_symbol[order.terms.symbol][number]
+            del self.by_strategy[order.strategy][number]
 
     def _add(self, order: Order) -> None:
         self.by_symbol.setdefault(order.terms.symbol, {})[order.number] = order
@@ -188,7 +233,7 @@ class State:
             self.active[number] = order
             self._add(order)
         else:
-            self.finished[number] = order
+            self.ended[number] = order
         for name in names_of(order):
             self.names[name] = number
         self.watch(order)
@@ -219,7 +264,7 @@ class State:
 
     def _resumed(self, event: e.DeskResumed) -> None:
         self._clock(event)
-        for order in (*self.active.values(), *self.finished.values()):
+        for order in (*self.active.values(), *self.ended.values()):
             if order.wishes or order.lookup is not None:
                 order.resume(event.retry_at_ns)
                 self.watch(order)
@@ -229,15 +274,15 @@ class State:
 
     def _archived(self, event: e.OrdersArchived) -> None:
         for number in event.numbers:
-            order = self.finished.pop(number)
+            order = self.ended.pop(number, None) or _unpack(self.finished.pop(number))
+            self.packed_ns.pop(number, None)
             self.counts[order.status] -= 1
-            self.alarms.pop(number, None)
             for name in names_of(order):
                 self.names.pop(name, None)
         self.stored.archived += len(event.numbers)
 
     def _recalled(self, event: e.OrderRecalled) -> None:
-        self._index(_ORDER_DECODER.decode(event.body))
+        self._index(_unpack(event.body))
         self.stored.archived -= 1
 
 

@@ -44,6 +44,12 @@ sub = CONTEXT.subtract
 mul = CONTEXT.multiply
 neg = CONTEXT.minus
 
+# For view figures such as an average, which may round in the 60th digit.
+rounded_add = _VIEW.add
+rounded_sub = _VIEW.subtract
+rounded_mul = _VIEW.multiply
+rounded_div = _VIEW.divide
+
 
 class Side(StrEnum):
     """Which way an order trades."""
@@ -135,16 +141,6 @@ def ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Divide for display: rounded to 60 digits, without trailing zeros."""
     quotient = _VIEW.divide(numerator, denominator)
     return _VIEW.plus(quotient.normalize(_VIEW))
-
-
-def rounded_mul(left: Decimal, right: Decimal) -> Decimal:
-    """Multiply a view figure such as an average; may round in the 60th digit."""
-    return _VIEW.multiply(left, right)
-
-
-def rounded_add(left: Decimal, right: Decimal) -> Decimal:
-    """Add view figures; may round in the 60th digit."""
-    return _VIEW.add(left, right)
 
 
 def plain(amount: Decimal) -> str:
