@@ -286,7 +286,7 @@ class Desk(Queries):
         self.out(e.ClockStepped(at_ns=self.now_ns, wall_offset_ns=given.wall_offset_ns))
 
     def _tick(self, _given: inputs.Tick) -> None:
-        for order in self.state.pop_due(self.now_ns):
+        for order in list(self.state.pop_due(self.now_ns)):  # `watch` would feed the iterator
             note_end_of_time(self, order, self.state.stored.wall_offset_ns)
             self._touched[order.number] = order
             self.state.watch(order)

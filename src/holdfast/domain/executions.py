@@ -37,8 +37,8 @@ class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     `real` and `inferred` are filled quantities; `carried` says that the broker's cumulative
     figure includes what earlier legs filled. `stamp_ns` and `sequence` are those of the newest
-    report applied. `waiting` holds what is left of each inferred execution; `named` says that the desk finds the
-    order by this leg's id.
+    report applied. `waiting` holds what is left of each inferred execution; `named` says that
+    the desk finds the order by this leg's id.
     """
 
     broker_order_id: str = ""

@@ -1,6 +1,7 @@
 """Which effect follows from which event: a function of the event and the order it left behind."""
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -12,8 +13,13 @@ from holdfast.domain.state import State
 from holdfast.domain.values import ZERO, sub
 
 
+_CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
+
+
 def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
     """Return what has to be done because of an event, or None."""
+    if type(event) not in _CAUSES:
+        return None
     if isinstance(event, e.OrderSubmitted):
         return SubmitOrder(
             number=event.number,

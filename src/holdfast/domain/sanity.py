@@ -40,9 +40,10 @@ def usable(said: _Said) -> _Said:
         value = getattr(said, name)
         if value is not None and not _is_plain(value):
             changes[name] = _countable(value, name)
-    if type(said) is Report and said.execution is not None:
-        execution = usable(said.execution)
-        if execution is not said.execution:
+    trade = said.execution if isinstance(said, Report) else None
+    if trade is not None:
+        execution = usable(trade)
+        if execution is not trade:
             changes["execution"] = execution
     return msgspec.structs.replace(said, **changes) if changes else said
 
