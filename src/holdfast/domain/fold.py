@@ -72,11 +72,11 @@ def is_full(order: Order, lot: Decimal) -> bool:
 def fold(order: Order, event: e.AnyEvent, lot: Decimal) -> list[Change]:
     """Apply an event to its order and return what it changed of quantity and cash."""
     order.updated_ns = event.at_ns
-    report_id = getattr(event, "report_id", "")
-    if report_id:
+    kind = type(event)
+    if kind in _NUMBERED and (report_id := event.report_id):  # type: ignore[union-attr]  # has one
         order.seen.append(report_id)
         del order.seen[:-REPORT_IDS_MAX]
-    return _FOLDS[type(event)](order, event, lot)
+    return _FOLDS[kind](order, event, lot)
 
 
 def _go(order: Order, fact: Fact, at_ns: int) -> None:
@@ -322,3 +322,8 @@ _FOLDS: Final[dict[type, Fold]] = {
     e.OrderRevived: _revived,
     e.OrderResolved: _resolved,
 }
+_NUMBERED: Final = frozenset(
+    kind
+    for kind in _FOLDS
+    if "report_id" in kind.__struct_fields__  # type: ignore[attr-defined]  # a Struct
+)

@@ -12,7 +12,6 @@ from holdfast.domain.requests import OrderTerms
 from holdfast.domain.state import State
 from holdfast.domain.values import ZERO, sub
 
-
 _CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
 
 

@@ -105,11 +105,17 @@ class Trade(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Position(Struct, kw_only=True, omit_defaults=True):
-    """One symbol of a desk: `book` is `base` and every trade of `trail` folded into it."""
+    """One symbol of a desk: `book` is `base` and every trade of `trail` folded into it.
+
+    `middle` is the book as of the first `split` trades; it becomes the base once as many have
+    followed, so that no trade is folded twice on its way.
+    """
 
     symbol: str
     book: Book = msgspec.field(default_factory=Book)
     base: Book = msgspec.field(default_factory=Book)
+    middle: Book = msgspec.field(default_factory=Book)
+    split: int = 0
     trail: list[Trade] = msgspec.field(default_factory=list)
     fees: dict[str, Decimal] = msgspec.field(default_factory=dict)
 
@@ -152,11 +158,10 @@ class Position(Struct, kw_only=True, omit_defaults=True):
             trade = self._trade(side, change, base_asset)
             self.trail.append(trade)
             _fold(self.book, trade)
-        if len(self.trail) > TRAIL_MAX:
-            half = TRAIL_MAX // 2
-            for trade in self.trail[:half]:
-                _fold(self.base, trade)
-            del self.trail[:half]
+        if len(self.trail) >= self.split + TRAIL_MAX // 2:
+            del self.trail[: self.split]
+            self.base, self.split = self.middle, len(self.trail)
+            self.middle = msgspec.structs.replace(self.book)
 
     def _trade(self, side: Side, change: Change, base_asset: str) -> Trade:
         taken = ZERO
@@ -201,7 +206,11 @@ class Position(Struct, kw_only=True, omit_defaults=True):
 
     def _refold(self) -> None:
         self.book = msgspec.structs.replace(self.base)
-        for trade in self.trail:
+        self.split = min(self.split, len(self.trail))
+        for trade in self.trail[: self.split]:
+            _fold(self.book, trade)
+        self.middle = msgspec.structs.replace(self.book)
+        for trade in self.trail[self.split :]:
             _fold(self.book, trade)
 
 

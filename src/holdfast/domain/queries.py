@@ -53,8 +53,7 @@ class Queries:
 
     def owner_of(self, wire_id: str) -> int:
         """Return the number of the order that a wire id belongs to; 0 if it is not this desk's."""
-        stored = self.state.stored
-        prefix = f"{stored.epoch}-{stored.name}-"
+        prefix = self.state.wire_prefix
         if not wire_id.startswith(prefix):
             return 0
         digits = wire_id[len(prefix) :].partition("~")[0]
@@ -110,8 +109,8 @@ class Queries:
         """
         if not self.state.stored.archived:
             return ()
-        wanted = [name for name in self._names(given) if not self._has(name)]
-        return tuple(dict.fromkeys(wanted))
+        names = dict.fromkeys(self._names(given))
+        return tuple(name for name in names if not self._has(name))
 
     def _has(self, name: str) -> bool:
         kind, _, rest = name.partition(":")

@@ -32,6 +32,10 @@ _PRICES: Final = {
     OrderType.TRAILING_STOP: (False, False, True),
 }
 
+_CHOICES: Final[dict[type[StrEnum], dict[str, StrEnum]]] = {
+    kind: {item.value: item for item in kind} for kind in (OrderType, TimeInForce, Side)
+}
+
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -129,12 +133,12 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
 
 
 def _choice(kind: type[_Choice], value: object, name: str) -> _Choice:
-    try:
-        return kind(value.lower() if isinstance(value, str) else "")
-    except ValueError:
-        known = ", ".join(item.value for item in kind if item.value)
+    found = _CHOICES[kind].get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        known = ", ".join(_CHOICES[kind])
         error = InputError if kind is Side else UnsupportedOrderTypeError
-        raise error(f"{name} is {value!r}; it must be one of {known}") from None
+        raise error(f"{name} is {value!r}; it must be one of {known}")
+    return found  # type: ignore[return-value]  # the row of this kind holds this kind
 
 
 def _size(request: OrderRequest, instrument: Instrument) -> tuple[Decimal | None, Decimal | None]:

@@ -6,6 +6,7 @@ positive, sizeable amount makes the message unusable, and an anomaly.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -38,7 +39,7 @@ def usable(said: _Said) -> _Said:
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
-        if value is not None and not _is_plain(value):
+        if value is not None and not (value.is_finite() and _is_plain(value)):
             changes[name] = _countable(value, name)
     trade = said.execution if isinstance(said, Report) else None
     if trade is not None:
@@ -57,8 +58,9 @@ def usable_sighting(sighting: Sighting) -> Sighting:
     )
 
 
+@lru_cache(maxsize=4096)
 def _is_plain(value: Decimal) -> bool:
-    """Tell, quickly, that an amount is one of the usual ones: short, and not below zero."""
+    """Tell that a finite amount is one of the usual ones: short, and not below zero."""
     _, digits, exponent = value.as_tuple()
     return len(digits) <= DECIMALS_MAX and exponent in _PLAIN_EXPONENTS and value >= 0
 

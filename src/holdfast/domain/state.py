@@ -64,6 +64,7 @@ class State:
         self.by_strategy: dict[str, dict[int, Order]] = {}
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.names: dict[str, int] = {}
+        self.wire_prefix = self._prefix()
         self.timers: list[tuple[int, int]] = []
         self.alarms: dict[int, int] = {}
         for body in self.stored.orders:
@@ -133,7 +134,10 @@ class State:
 
     def wire_id(self, number: int) -> str:
         """Return the wire id of an order's submit."""
-        return f"{self.stored.epoch}-{self.stored.name}-{number}"
+        return f"{self.wire_prefix}{number}"
+
+    def _prefix(self) -> str:
+        return f"{self.stored.epoch}-{self.stored.name}-"
 
     def exits(self, symbol: str, side: Side) -> Decimal:
         """Return what reduce-only orders of that side may still trade."""
@@ -249,6 +253,7 @@ class State:
         stored = self.stored
         stored.name, stored.epoch = event.desk, event.epoch
         stored.account, stored.currency = event.account, event.currency
+        self.wire_prefix = self._prefix()
 
     def _defined(self, event: e.InstrumentDefined) -> None:
         self.stored.instruments[event.instrument.symbol] = event.instrument

@@ -9,7 +9,8 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 from holdfast.clock import NS_PER_S
 from holdfast.ports import Batch, Head, Journal, Record, StoredSnapshot
@@ -20,6 +21,7 @@ START_NS: Final = 1_767_623_400 * NS_PER_S
 THREAD_WAIT_MAX_S: Final = 30.0
 
 _Result = TypeVar("_Result")
+_P = ParamSpec("_P")
 
 
 class VirtualClock:
@@ -107,6 +109,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(lambda _: self._released())
         return future
 
+    async def shutdown_default_executor(
+        self,
+        timeout: float | None = None,  # noqa: ARG002 - 3.12 gives one, 3.11 takes none
+    ) -> None:
+        """Wait for the executor's threads to end; time stands still meanwhile."""
+        self.hold()
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self._released()
+
 
 def run(main: Coroutine[Any, Any, _Result], clock: VirtualClock | None = None) -> _Result:
     """Run a coroutine to its end in virtual time, then end whatever it left running."""
@@ -115,11 +128,21 @@ def run(main: Coroutine[Any, Any, _Result], clock: VirtualClock | None = None) -
         return runner.run(main)
 
 
+def virtual(test: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
+    """Make a test out of a coroutine function: it runs in virtual time, on a loop of its own."""
+
+    @wraps(test)
+    def in_virtual_time(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return in_virtual_time
+
+
 def virtual_clock() -> VirtualClock:
     """Return the clock of the running virtual loop."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
-        raise TypeError(f"the running loop is a {type(loop).__name__}; use holdfast.testing.world.run")
+        raise TypeError(f"the running loop is a {type(loop).__name__}; start it with `run`")
     return loop.clock
 
 

@@ -1,0 +1,1 @@
+"""One adapter per broker, each behind the `Broker` port."""

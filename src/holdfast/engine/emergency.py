@@ -1,0 +1,87 @@
+"""The record of what goes out while the journal cannot be written, and what is still owed of it.
+
+One JSON line per act, before the act, in a file beside the journal and on the error stream; the
+file may be on the same full disk, the stream is there then. Lines are only ever appended.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+_log = logging.getLogger("holdfast.halted")
+
+# A file of a few lines in all but the worst night; what is longer is not read into memory whole.
+LINES_MAX: Final = 10_000
+
+
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One act: an exit or a cancel about to be sent, how it ended, or that it was looked up."""
+
+    kind: Literal["exit", "cancel", "ended", "adopted"]
+    at_ns: int
+    wire_id: str
+    symbol: str = ""
+    side: str = ""
+    quantity: str = ""
+    order_type: str = ""
+    client_order_id: str = ""
+    broker_order_id: str = ""
+    text: str = ""
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(Line).decode
+
+
+class EmergencyLog:
+    """Appends lines and tells which exits nobody has looked up since."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Write to `path` and the error stream, or to the stream alone."""
+        self._path = path
+
+    def write(self, line: Line) -> None:
+        """Write a line wherever that is possible; it never raises."""
+        data = _encode(line)
+        sys.stderr.write(f"holdfast halted: {data.decode()}\n")
+        sys.stderr.flush()
+        if self._path is None:
+            return
+        try:
+            with self._path.open("ab") as file:
+                file.write(data + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            _log.warning("%s could not be written: %s", self._path, error)
+
+    def owed(self) -> list[Line]:
+        """Return the exits that were sent and not looked up yet, oldest first."""
+        sent: dict[str, Line] = {}
+        for line in self._lines():
+            if line.kind == "exit":
+                sent[line.wire_id] = line
+            elif line.kind == "adopted":
+                sent.pop(line.wire_id, None)
+        return list(sent.values())
+
+    def _lines(self) -> list[Line]:
+        if self._path is None or not self._path.exists():
+            return []
+        lines: list[Line] = []
+        with self._path.open("rb") as file:
+            for number, data in enumerate(file):
+                if number == LINES_MAX:
+                    _log.warning("%s: only its first %d lines were read", self._path, LINES_MAX)
+                    break
+                try:
+                    lines.append(_decode(data))
+                except msgspec.MsgspecError as error:
+                    # A full disk tears lines; what was on the stream is for a person to compare.
+                    _log.warning("%s line %d cannot be read: %s", self._path, number + 1, error)
+        return lines

@@ -1,0 +1,129 @@
+"""What a broker account tells unasked and asked: its stream, kept open, and its polls."""
+
+import asyncio
+import logging
+from typing import Final
+
+from holdfast.clock import NS_PER_MS, NS_PER_S
+from holdfast.domain.reports import Report
+from holdfast.engine.masking import described
+from holdfast.engine.routing import Routing
+from holdfast.ports import Broker, OpenOrders
+
+_log = logging.getLogger("holdfast.link")
+
+# A poll reads pages; past this it is given up and asked anew.
+POLL_WAIT_MAX_S: Final = 30.0
+# Two polls are at least so far apart, however often somebody asks for one.
+POLL_APART_MIN_S: Final = 0.5
+# A failed poll is repeated sooner than the interval has it, but not in a hurry.
+POLL_RETRY_S: Final = 2.0
+# A stream is opened anew after a wait that doubles, and begins anew once it held so long.
+LISTEN_RETRY_FIRST_S: Final = 0.5
+LISTEN_RETRY_MAX_S: Final = 30.0
+LISTEN_HELD_S: Final = 60.0
+
+
+class Feeding:
+    """Two tasks per account: one listens, one polls."""
+
+    def __init__(self, broker: Broker, routing: Routing, poll_interval_ms: int) -> None:
+        self._broker = broker
+        self._routing = routing
+        self._interval_s = poll_interval_ms * NS_PER_MS / NS_PER_S
+        self._due = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.reports = self.gaps = self.polls = self.polls_failed = self.listens = 0
+        self.defects = 0
+        self.last_poll: float | None = None
+
+    def start(self) -> None:
+        """Begin both; the first poll leaves at once."""
+        self._tasks = [
+            asyncio.create_task(self._listen(), name="listen"),
+            asyncio.create_task(self._poll(), name="poll"),
+        ]
+
+    def poll_soon(self) -> None:
+        """Poll as soon as may be."""
+        self._due.set()
+
+    async def close(self) -> None:
+        """End both."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def statistics(self) -> dict[str, int]:
+        """Return counters of the stream and of the polls."""
+        age_ms = -1
+        if self.last_poll is not None:
+            age_ms = int((asyncio.get_running_loop().time() - self.last_poll) * 1_000)
+        return {
+            "reports": self.reports,
+            "report_defects": self.defects,
+            "stream_gaps": self.gaps,
+            "stream_starts": self.listens,
+            "polls": self.polls,
+            "polls_failed": self.polls_failed,
+            "last_poll_age_ms": age_ms,
+        }
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        retry_s = LISTEN_RETRY_FIRST_S
+        while True:
+            began = loop.time()
+            self.listens += 1
+            try:
+                await self._broker.listen(self._on_report, self._on_gap)
+                reason = "it ended"
+            except Exception as error:  # noqa: BLE001 - whatever ended the stream, it is reopened
+                reason = described(error)
+            if loop.time() - began >= LISTEN_HELD_S:
+                retry_s = LISTEN_RETRY_FIRST_S
+            _log.warning("the stream is opened anew in %.1f s: %s", retry_s, reason)
+            self._on_gap()
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, LISTEN_RETRY_MAX_S)
+
+    def _on_report(self, report: Report) -> None:
+        self.reports += 1
+        try:
+            if not self._routing.reported(report):
+                self._on_gap()
+        except Exception:  # noqa: BLE001 - a report that cannot be routed must not end the stream
+            self.defects += 1
+            _log.exception("a report could not be taken; a poll will tell what it said")
+            self._due.set()
+
+    def _on_gap(self) -> None:
+        self.gaps += 1
+        self._due.set()
+
+    async def _poll(self) -> None:
+        while True:
+            self._due.clear()
+            found = await self._poll_once()
+            await asyncio.sleep(POLL_APART_MIN_S)
+            wait_s = self._interval_s if found else min(POLL_RETRY_S, self._interval_s)
+            try:
+                async with asyncio.timeout(max(0.0, wait_s - POLL_APART_MIN_S)):
+                    await self._due.wait()
+            except TimeoutError:
+                pass
+
+    async def _poll_once(self) -> bool:
+        """Ask once and hand out what came; False where nothing usable did."""
+        asked = {port.prefix: port.now_ns() for port in self._routing.ports}
+        self.polls += 1
+        try:
+            async with asyncio.timeout(POLL_WAIT_MAX_S):
+                found: OpenOrders = await self._broker.poll()
+            self._routing.polled(found, asked)
+        except Exception as error:  # noqa: BLE001 - an account that cannot be read is read later
+            self.polls_failed += 1
+            _log.warning("the poll gave nothing: %s", described(error))
+            return False
+        self.last_poll = asyncio.get_running_loop().time()
+        return True

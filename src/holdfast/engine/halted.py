@@ -1,0 +1,241 @@
+"""Halted mode: the journal cannot be written, and only what takes risk off still goes out.
+
+Cancels and reduce-only exits up to the position are sent directly. Their wire ids derive from the
+order or the symbol and the last durable record, so that the same act, repeated, has the same id,
+and each is written to the emergency log before it is sent. Once the journal is back, or at the
+next start, every exit is looked up by that id and handed to the desk.
+"""
+
+import asyncio
+import hashlib
+import logging
+from typing import Final
+
+from holdfast.clock import NS_PER_MS
+from holdfast.domain.desk import Desk
+from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
+from holdfast.domain.inputs import Polled
+from holdfast.domain.order import Order
+from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused
+from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
+from holdfast.domain.settings import Settings
+from holdfast.domain.values import ZERO, Side, Status, sub
+from holdfast.engine.emergency import EmergencyLog, Line
+from holdfast.engine.link import AccountLink
+from holdfast.engine.runner import Mode, Runner
+from holdfast.engine.views import OrderView, view_order
+from holdfast.errors import (
+    OrderCancellationError,
+    OrderRefused,
+    OrderStatusError,
+    OrderSubmissionError,
+    UnknownSymbolError,
+)
+
+_log = logging.getLogger("holdfast.halted")
+
+# Exits of an earlier halt are looked up until the broker has answered; slowly, it is no hurry.
+ADOPT_RETRY_S: Final = 15.0
+
+
+class HaltedDesk:
+    """What a desk still does while its runner is halted."""
+
+    def __init__(
+        self, runner: Runner, link: AccountLink, log: EmergencyLog, settings: Settings
+    ) -> None:
+        self._runner = runner
+        self._link = link
+        self._log = log
+        self._wait_ns = settings.ack_wait_ms * NS_PER_MS
+        self._exits: dict[str, OrderView] = {}
+
+    async def cancel(self, client_order_id: str) -> OrderView:
+        """Send a cancel that is not journaled; the order's end comes from the broker, later.
+
+        Raises:
+            OrderStatusError: no order of that id is in memory.
+            OrderCancellationError: it has ended, or the broker refused, or nothing was sent.
+        """
+        order = self._runner.ahead().find(client_order_id)
+        if order is None:
+            raise OrderStatusError(
+                f"order {client_order_id!r} is not in memory, and the journal cannot be read for "
+                "it now; cancel it at the broker",
+                client_order_id=client_order_id,
+            )
+        if order.is_terminal:
+            raise OrderCancellationError(
+                f"order {client_order_id} is {order.status}; nothing is left to cancel",
+                client_order_id=client_order_id,
+            )
+        effect = CancelOrder(
+            number=order.number,
+            wish=order.last_wish + 1,
+            attempt=1,
+            wire_id=self._wire_id(str(order.number)),
+            orig_wire_id=order.wire_id,
+            broker_order_id=order.broker_order_id,
+            symbol=order.terms.symbol,
+            not_after_ns=self._runner.now_ns() + self._wait_ns,
+        )
+        self._write("cancel", effect.wire_id, order)
+        outcome = await self._link.ask(effect)
+        self._write("ended", effect.wire_id, order, outcome)
+        if isinstance(outcome, Refused | NotSent):
+            raise OrderCancellationError(
+                f"the cancel of order {client_order_id} failed: {outcome.text}; try it again",
+                client_order_id=client_order_id,
+            )
+        return view_order(order)
+
+    async def exit(self, request: OrderRequest) -> OrderView:
+        """Send a reduce-only order that is not journaled, at most one per symbol and halt.
+
+        Raises:
+            Halted: the request is no exit.
+            OrderRefused: it exceeds what is left of the position.
+            OrderSubmissionError: the broker refused it, or it was not sent.
+        """
+        if not request.reduce_only or request.quantity is None:
+            raise self._runner.refusal()
+        desk = self._runner.ahead()
+        instrument = desk.instruments.get(request.symbol)
+        if instrument is None:
+            raise UnknownSymbolError(f"symbol {request.symbol!r} is not defined on this desk")
+        terms = check_request(request, instrument)
+        wire_id = self._wire_id(hashlib.sha256(request.symbol.encode()).hexdigest()[:8])
+        sent = self._exits.get(wire_id)
+        if sent is not None:
+            if sent.status is Status.OPEN and sent.terms == terms:
+                return sent
+            if sent.terms != terms or self._link.broker.capabilities.unique_ids == "none":
+                raise OrderRefused(
+                    f"an exit of {sent.quantity} {request.symbol} went out already while the "
+                    "journal cannot be written; look at the broker before anything else is sent",
+                    client_order_id=sent.client_order_id,
+                    code="EXIT_IN_FLIGHT",
+                )
+        else:
+            _check_room(desk, terms)
+        return await self._send(request, terms, wire_id)
+
+    async def _send(self, request: OrderRequest, terms: OrderTerms, wire_id: str) -> OrderView:
+        now_ns = self._runner.now_ns()
+        order = Order(
+            number=0,
+            terms=terms,
+            asked=terms,
+            created_ns=now_ns,
+            client_order_id=request.client_order_id or wire_id,
+            wire_id=wire_id,
+            strategy=request.strategy,
+            quantity=terms.quantity,
+        )
+        effect = SubmitOrder(
+            number=0,
+            wish=0,
+            attempt=1,
+            wire_id=wire_id,
+            terms=terms,
+            not_after_ns=now_ns + self._wait_ns,
+        )
+        self._exits[wire_id] = view_order(order)
+        self._write("exit", wire_id, order)
+        outcome = await self._link.ask(effect)
+        self._write("ended", wire_id, order, outcome)
+        exists = isinstance(outcome, Refused) and outcome.code is RefusalCode.DUPLICATE_ID
+        if isinstance(outcome, Refused | NotSent) and not exists:
+            del self._exits[wire_id]
+            raise OrderSubmissionError(
+                f"the exit of {terms.quantity} {terms.symbol} failed: {outcome.text}",
+                client_order_id=order.client_order_id,
+            )
+        if isinstance(outcome, Accepted) or exists:
+            order.status = Status.OPEN
+        order.text = getattr(outcome, "text", "sent while the journal could not be written")
+        self._exits[wire_id] = view = view_order(order)
+        return view
+
+    async def adopt(self) -> None:
+        """Look up every exit that went out past the journal and hand the desk what is found.
+
+        It ends once the broker has answered for all of them; a broker that does not is asked again.
+        """
+        self._exits.clear()
+        while owed := self._log.owed():
+            for line in owed:
+                if self._runner.mode is not Mode.RUNNING:
+                    return
+                await self._look_up(line)
+            if self._log.owed():
+                await asyncio.sleep(ADOPT_RETRY_S)
+
+    async def _look_up(self, line: Line) -> None:
+        asked_ns = self._runner.now_ns()
+        found = await self._link.look(
+            LookupOrder(
+                number=0,
+                attempt=1,
+                symbol=line.symbol,
+                wire_ids=(line.wire_id,),
+                broker_order_ids=(),
+            )
+        )
+        for sighting in found.sightings:
+            snapshot = sighting.snapshot
+            self._runner.unclaimed(snapshot.broker_order_id, line.wire_id)
+            executions = tuple(
+                (line.wire_id, snapshot.broker_order_id, each) for each in sighting.executions
+            )
+            self._runner.word(
+                Polled(asked_ns=asked_ns, snapshots=(snapshot,), executions=executions)
+            )
+        if found.complete:
+            text = f"{len(found.sightings)} found"
+            self._log.write(Line(kind="adopted", at_ns=asked_ns, wire_id=line.wire_id, text=text))
+        else:
+            _log.warning("exit %s of an earlier halt: %s", line.wire_id, found.text)
+
+    def _wire_id(self, subject: str) -> str:
+        return f"{self._runner.prefix}x{self._runner.durable_seq}.{subject}"
+
+    def _write(
+        self,
+        kind: str,
+        wire_id: str,
+        order: Order,
+        outcome: Outcome | None = None,
+    ) -> None:
+        broker_order_id, said = order.broker_order_id, getattr(outcome, "text", "")
+        if isinstance(outcome, Accepted):
+            broker_order_id, said = outcome.broker_order_id, "accepted"
+        self._log.write(
+            Line(
+                kind=kind,  # type: ignore[arg-type]  # one of the four, by the callers above
+                at_ns=self._runner.now_ns(),
+                wire_id=wire_id,
+                symbol=order.terms.symbol,
+                side=order.terms.side,
+                quantity=str(order.quantity or ""),
+                order_type=order.terms.order_type,
+                client_order_id=order.client_order_id,
+                broker_order_id=broker_order_id,
+                text=said,
+            )
+        )
+
+
+def _check_room(desk: Desk, terms: OrderTerms) -> None:
+    """Refuse an exit that could exceed the position, other exits on their way counted."""
+    position = desk.positions.get(terms.symbol)
+    held = position.quantity if position is not None else ZERO
+    closes = Side.SELL if held > 0 else Side.BUY
+    room = sub(abs(held), desk.exits(terms.symbol, closes)) if held else ZERO
+    if terms.side is not closes or terms.quantity is None or terms.quantity > room:
+        raise OrderRefused(
+            f"the journal cannot be written, so only exits up to the position go out; the position "
+            f"in {terms.symbol} is {held}, of which {max(room, ZERO)} can still be closed, and "
+            f"{terms.side} {terms.quantity} was asked",
+            code="EXIT_EXCEEDS_POSITION",
+        )

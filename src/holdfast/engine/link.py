@@ -1,0 +1,228 @@
+"""The account link: what is between a broker account and the desks that share it.
+
+It carries out effects and turns every ending of a call into an input: accepted, refused, not
+sent, unknown. It polls, keeps the stream open, and hands each report to the desk whose prefix its
+wire id has. It decides nothing about orders and keeps nothing that has to survive it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from functools import partial
+from typing import Any, Final
+
+from holdfast.clock import NS_PER_MS, NS_PER_S
+from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.inputs import Answer, Looked
+from holdfast.domain.reports import LookupResult, NotSent, Outcome, Unknown
+from holdfast.engine.feeding import Feeding
+from holdfast.engine.lanes import Lane
+from holdfast.engine.masking import described
+from holdfast.engine.routing import DeskPort, Routing
+from holdfast.ports import Broker
+
+_log = logging.getLogger("holdfast.link")
+
+# Calls in flight at once. Exits have workers of their own, so entries cannot hold them up; few
+# lookups, because brokers ration history queries and lookups are never urgent.
+ENTRY_CALLS_MAX: Final = 64
+EXIT_CALLS_MAX: Final = 64
+LOOKUP_CALLS_MAX: Final = 8
+
+
+class Call:
+    """One effect of one desk on its way to the broker."""
+
+    __slots__ = ("effect", "expired", "port", "task", "until")
+
+    def __init__(self, effect: Effect, port: DeskPort) -> None:
+        self.effect = effect
+        self.port = port
+        self.until = 0.0  # loop time in seconds, as timers have it
+        self.task: asyncio.Task[Any] | None = None
+        self.expired = False
+
+
+class AccountLink:
+    """Owns every task that talks to one broker account."""
+
+    def __init__(
+        self, broker: Broker, *, account: str, ack_wait_ms: int, poll_interval_ms: int
+    ) -> None:
+        self.broker = broker
+        self.account = account
+        self.routing = Routing()
+        self._feeding = Feeding(broker, self.routing, poll_interval_ms)
+        self._ack_wait_s = ack_wait_ms * NS_PER_MS / NS_PER_S
+        self._exits = Lane(f"{account}-exits", EXIT_CALLS_MAX, self._carry_out)
+        self._entries = Lane(f"{account}-entries", ENTRY_CALLS_MAX, self._carry_out)
+        self._lookups = Lane(f"{account}-lookups", LOOKUP_CALLS_MAX, self._look_up)
+        self._calls: set[Call] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closing = False
+        self.made = dict.fromkeys(("submit", "cancel", "replace", "lookup"), 0)
+        self.ended = dict.fromkeys(("Accepted", "Refused", "NotSent", "Unknown"), 0)
+
+    def attach(self, port: DeskPort) -> None:
+        """Serve a desk: carry out its effects and hand it what has its prefix."""
+        self.routing.attach(port)
+
+    def start(self) -> None:
+        """Begin to listen and to poll; the first poll leaves at once."""
+        self._feeding.start()
+
+    def resync(self) -> None:
+        """Poll soon: something may have been missed."""
+        self._feeding.poll_soon()
+
+    async def close(self) -> None:
+        """End every task; a call in flight is left with an unknown outcome."""
+        self._closing = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await self._feeding.close()
+        for lane in self._lanes:
+            await lane.close()
+
+    @property
+    def _lanes(self) -> tuple[Lane[Call], Lane[Call], Lane[Call]]:
+        return self._exits, self._entries, self._lookups
+
+    @property
+    def calls_open(self) -> int:
+        """Count the calls that are waiting or in flight."""
+        return sum(len(lane) for lane in self._lanes) + len(self._calls)
+
+    def perform(self, effects: Iterable[Effect], port: DeskPort) -> None:
+        """Carry out effects whose events are durable, in their order within each lane."""
+        for effect in effects:
+            self._lane(effect).put(Call(effect, port))
+        for lane in self._lanes:
+            lane.kick()
+
+    async def ask(self, effect: SubmitOrder | CancelOrder | ReplaceOrder) -> Outcome:
+        """Make one call past the lanes, for an exit that cannot be journaled."""
+        return await self._ended(effect, self._ack_wait_s)
+
+    async def look(self, effect: LookupOrder) -> LookupResult:
+        """Ask for one order past the lanes."""
+        try:
+            async with asyncio.timeout(self._ack_wait_s):
+                return await self.broker.lookup(effect)
+        except Exception as error:  # noqa: BLE001 - the port's word: an exception proves nothing
+            return LookupResult(text=described(error))
+
+    def _lane(self, effect: Effect) -> Lane[Call]:
+        if type(effect) is SubmitOrder:
+            return self._exits if effect.terms.reduce_only else self._entries
+        if type(effect) is CancelOrder:
+            return self._exits
+        return self._lookups if type(effect) is LookupOrder else self._entries
+
+    def _request(
+        self, effect: SubmitOrder | CancelOrder | ReplaceOrder
+    ) -> Coroutine[Any, Any, Outcome]:
+        if type(effect) is SubmitOrder:
+            self.made["submit"] += 1
+            return self.broker.submit(effect)
+        if type(effect) is CancelOrder:
+            self.made["cancel"] += 1
+            return self.broker.cancel(effect)
+        assert type(effect) is ReplaceOrder
+        self.made["replace"] += 1
+        return self.broker.replace(effect)
+
+    async def _ended(
+        self, effect: SubmitOrder | CancelOrder | ReplaceOrder, wait_s: float
+    ) -> Outcome:
+        try:
+            async with asyncio.timeout(wait_s):
+                return await self._request(effect)
+        except Exception as error:  # noqa: BLE001 - the port's word: an exception is an unknown
+            return Unknown(text=described(error))
+
+    async def _carry_out(self, call: Call) -> None:
+        effect = call.effect
+        assert not isinstance(effect, LookupOrder)
+        left_ns = effect.not_after_ns - call.port.now_ns()
+        outcome: Outcome
+        if left_ns <= 0:
+            outcome = NotSent(text=f"{-left_ns // NS_PER_MS} ms too late to be sent")
+        else:
+            wait_s = min(self._ack_wait_s, left_ns / NS_PER_S)
+            result = await self._bounded(call, self._request(effect), wait_s)
+            outcome = result if not isinstance(result, str) else Unknown(text=result)
+        self.ended[type(outcome).__name__] += 1
+        self.routing.answered(
+            call.port,
+            Answer(number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome),
+        )
+
+    async def _look_up(self, call: Call) -> None:
+        effect = call.effect
+        assert isinstance(effect, LookupOrder)
+        self.made["lookup"] += 1
+        asked_ns = call.port.now_ns()
+        result = await self._bounded(call, self.broker.lookup(effect), self._ack_wait_s)
+        if isinstance(result, str):
+            result = LookupResult(text=result)
+        call.port.word(
+            Looked(number=effect.number, attempt=effect.attempt, asked_ns=asked_ns, result=result)
+        )
+
+    async def _bounded(self, call: Call, request: Coroutine[Any, Any, Any], wait_s: float) -> Any:
+        """Return what a request gave, or a text on why nobody knows.
+
+        One timer sweeps over all calls: setting and clearing one for each costs more than most
+        calls, and only a call that is cut off needs to know.
+        """
+        task = call.task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        call.until = loop.time() + wait_s
+        self._calls.add(call)
+        if self._sweep is None or self._sweep.when() > call.until:
+            self._arm(loop, call.until)
+        try:
+            return await request
+        except asyncio.CancelledError:
+            if not call.expired and (self._closing or task.cancelling()):
+                raise
+            text = "the call was cancelled" if not call.expired else "no answer in time"
+        except Exception as error:  # noqa: BLE001 - the port's word: an exception is an unknown
+            text = described(error)
+        finally:
+            self._calls.discard(call)
+            if call.expired:
+                task.uncancel()
+        _log.warning("%s of order %d: %s", type(call.effect).__name__, call.effect.number, text)
+        return text
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep = loop.call_at(when, partial(self._cut_off, loop))
+
+    def _cut_off(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel every call whose time is over and set the timer for the next one."""
+        self._sweep = None
+        now = loop.time()
+        later: list[float] = []
+        for call in self._calls:
+            if call.expired:
+                continue
+            if call.until > now:
+                later.append(call.until)
+            elif call.task is not None:
+                call.expired = True
+                call.task.cancel()
+        if later:
+            self._arm(loop, min(later))
+
+    def statistics(self) -> dict[str, int]:
+        """Return counters of calls, outcomes, polls, the stream, and what nobody claimed."""
+        counters = {f"calls_{name}": count for name, count in self.made.items()}
+        counters |= {f"answers_{name.lower()}": count for name, count in self.ended.items()}
+        counters |= {f"{lane.name.rpartition('-')[2]}_waiting": len(lane) for lane in self._lanes}
+        counters["calls_in_flight"] = len(self._calls)
+        return counters | self._feeding.statistics() | self.routing.statistics()

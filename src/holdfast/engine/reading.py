@@ -1,0 +1,216 @@
+"""The reading half of a manager: orders, executions, positions, figures and health.
+
+Orders in memory may be ahead of the disk by milliseconds; archived ones come from the journal.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from holdfast.domain.order import Order
+from holdfast.domain.values import TERMINAL, Status
+from holdfast.engine.link import AccountLink
+from holdfast.engine.options import text
+from holdfast.engine.recovery import recall
+from holdfast.engine.rows import order_of
+from holdfast.engine.runner import Mode, Runner
+from holdfast.engine.subscribers import Subscribers
+from holdfast.engine.views import (
+    ExecutionView,
+    OrderView,
+    PositionView,
+    view_executions,
+    view_order,
+    view_position,
+)
+from holdfast.errors import InputError, OrderStatusError
+from holdfast.ports import Journal
+
+# A query answers with at most so many unless it is asked for more.
+ORDERS_MAX: Final = 1_000
+# Archived orders read from the journal at once.
+_CHUNK: Final = 500
+
+Figures = Mapping[str, int | Mapping[str, int]]
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Whether the desk can be relied on, and what there is to look at.
+
+    `is_ok` is False while the journal cannot be written or the desk has failed; `fault` says why.
+    `last_poll_age_ms` is -1 before the first poll was answered.
+    """
+
+    is_ok: bool
+    mode: Mode
+    fault: str
+    desk: str
+    account: str
+    durable_seq: int
+    waiting: int
+    calls_open: int
+    last_poll_age_ms: int
+    unclaimed: tuple[str, ...]
+    slow_callbacks: tuple[str, ...]
+
+
+class Reading:
+    """What can be asked of a manager without changing anything."""
+
+    _journal: Journal
+    _name: str
+    _runner: Runner
+    _link: AccountLink
+    _subscribers: Subscribers
+
+    async def order(self, client_order_id: str) -> OrderView:
+        """Return an order by its client order id or wire id, archived or not.
+
+        Raises:
+            OrderStatusError: there is no such order.
+        """
+        return view_order(self._order(client_order_id))
+
+    async def orders(
+        self,
+        *,
+        status: Status | str | None = None,
+        symbol: str = "",
+        strategy: str | None = None,
+        finished: bool = True,
+        limit: int = ORDERS_MAX,
+    ) -> list[OrderView]:
+        """Return orders that match: active ones first, then ended ones, the newest of them first.
+
+        With `finished=False` only orders that may still trade, which costs no more than they are.
+
+        Raises:
+            InputError: no such status.
+        """
+        wanted = _status(status)
+        found: list[OrderView] = []
+        sources = [self._runner.desk.active()]
+        if finished and (wanted is None or wanted in TERMINAL):
+            sources += [self._finished(), self._archived()]
+        for source in sources:
+            for order in source:
+                if len(found) >= limit:
+                    return found
+                if (
+                    (wanted is None or order.status is wanted)
+                    and (not symbol or order.terms.symbol == symbol)
+                    and (strategy is None or order.strategy == strategy)
+                ):
+                    found.append(view_order(order))
+        return found
+
+    async def executions(
+        self, client_order_id: str | None = None, *, limit: int = ORDERS_MAX
+    ) -> list[ExecutionView]:
+        """Return the executions of an order, or of all orders, the newest orders first.
+
+        Raises:
+            OrderStatusError: there is no such order.
+        """
+        if client_order_id is not None:
+            return view_executions(self._order(client_order_id))[:limit]
+        found: list[ExecutionView] = []
+        for source in (self._runner.desk.active(), self._finished(), self._archived()):
+            for order in source:
+                if order.filled_quantity or order.legs:
+                    found += view_executions(order)
+                if len(found) >= limit:
+                    return found[:limit]
+        return found
+
+    async def positions(self) -> dict[str, PositionView]:
+        """Return what the desk holds, by symbol; flat ones stay for their profit and fees."""
+        positions = self._runner.desk.positions
+        return {symbol: view_position(position) for symbol, position in positions.items()}
+
+    async def statistics(self) -> Mapping[str, Figures]:
+        """Return counters and sizes, all integers, by part."""
+        runner, inbox = self._runner, self._runner.inbox
+        engine = {
+            **runner.counts,
+            "durable_seq": runner.durable_seq,
+            "waiting": len(inbox),
+            "refused_busy": inbox.refused,
+            "report_cuts": inbox.cuts,
+            "reports_cut": inbox.reports_cut,
+        }
+        return {
+            "desk": runner.desk.statistics(),
+            "engine": engine,
+            "link": self._link.statistics(),
+            "journal": self._journal.statistics(),
+            "callbacks": runner.feed.statistics(),
+        }
+
+    async def health(self) -> Health:
+        """Tell whether the desk can be relied on."""
+        runner, link = self._runner, self._link
+        return Health(
+            is_ok=runner.mode in {Mode.RUNNING, Mode.MENDING},
+            mode=runner.mode,
+            fault=str(runner.fault or ""),
+            desk=self._name,
+            account=link.account,
+            durable_seq=runner.durable_seq,
+            waiting=len(runner.inbox),
+            calls_open=link.calls_open,
+            last_poll_age_ms=link.statistics()["last_poll_age_ms"],
+            unclaimed=tuple(link.routing.unclaimed),
+            slow_callbacks=tuple(self._subscribers.slow),
+        )
+
+    def _order(self, client_order_id: str) -> Order:
+        """Return an order, live or from the journal; for reading alone."""
+        desk = self._runner.desk
+        order = desk.find(text(client_order_id, "client_order_id"))
+        if order is not None:
+            return order
+        number = desk.owner_of(client_order_id)
+        names = (f"n:{number}",) if number else (f"c:{client_order_id}",)
+        for body in recall(self._journal, self._name, names).values():
+            return order_of(body)
+        raise OrderStatusError(
+            f"there is no order {client_order_id!r} on desk {self._name!r}; "
+            "`orders()` lists those there are",
+            client_order_id=client_order_id,
+        )
+
+    def _finished(self) -> Iterator[Order]:
+        """Iterate over the ended orders in memory, newest first."""
+        state = self._runner.desk.state
+        for number in sorted({*state.ended, *state.finished}, reverse=True):
+            order = state.peek(number)
+            if order is not None:
+                yield order
+
+    def _archived(self) -> Iterator[Order]:
+        """Iterate over orders that left memory, newest first."""
+        desk = self._runner.desk
+        left, number = desk.state.stored.archived, desk.next_number - 1
+        while left > 0 and number > 0:
+            chunk: list[int] = []
+            while len(chunk) < _CHUNK and number > 0:
+                if desk.order(number) is None:
+                    chunk.append(number)
+                number -= 1
+            bodies = self._journal.bodies(self._name, chunk)
+            for each in chunk:
+                if each in bodies:
+                    left -= 1
+                    yield order_of(bodies[each])
+
+
+def _status(status: Status | str | None) -> Status | None:
+    if status is None:
+        return None
+    try:
+        return Status(status.lower())
+    except (ValueError, AttributeError):
+        known = ", ".join(Status)
+        raise InputError(f"status is {status!r}; it must be one of {known}") from None

@@ -1,0 +1,175 @@
+"""Which desk a broker's word is for: by the prefix of its wire id, else by its broker order id.
+
+Words of no desk are counted and the last ones kept: an order placed by hand, or one whose first
+report overtook the answer that tells its broker order id.
+"""
+
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from holdfast.domain.inputs import Answer, Input, Polled, Reported
+from holdfast.domain.reports import Accepted, Execution, Report, Snapshot
+from holdfast.ports import OpenOrders
+
+# Broker orders whose unclaimed words are kept, and how many words of each.
+UNCLAIMED_MAX: Final = 1_000
+UNCLAIMED_WORDS_MAX: Final = 16
+
+
+class DeskPort(Protocol):
+    """What a link needs to know of a desk, and where it puts what it heard."""
+
+    prefix: str
+
+    def now_ns(self) -> int:
+        """Return desk time."""
+        ...
+
+    def owns(self, broker_order_id: str) -> bool:
+        """Tell whether this broker order belongs to an order of the desk, ended ones included."""
+        ...
+
+    def word(self, said: Input) -> None:
+        """Take an answer, a lookup's result or a poll."""
+        ...
+
+    def report(self, report: Reported) -> bool:
+        """Take a report of the stream; False if the backlog had to be dropped."""
+        ...
+
+    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
+        """Take note that the account has an order of no desk."""
+        ...
+
+
+class Unclaimed(Struct):
+    """What was heard of one broker order that belongs to no desk."""
+
+    words: list[Report | Snapshot]
+    told: bool = False
+
+
+class _Share:
+    """The part of a poll that is for one desk."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+        self.executions: list[tuple[str, str, Execution]] = []
+
+
+class Routing:
+    """The desks of one account, by prefix."""
+
+    def __init__(self) -> None:
+        self._ports: dict[str, DeskPort] = {}
+        self._unclaimed: dict[str, Unclaimed] = {}
+        self._unclaimed_words = 0
+        self._unclaimed_forgotten = 0
+
+    def attach(self, port: DeskPort) -> None:
+        """Add a desk of the account."""
+        self._ports[port.prefix] = port
+
+    @property
+    def ports(self) -> tuple[DeskPort, ...]:
+        """All desks of the account."""
+        return tuple(self._ports.values())
+
+    @property
+    def unclaimed(self) -> dict[str, Unclaimed]:
+        """What was heard of orders of no desk, by broker order id."""
+        return self._unclaimed
+
+    def find(self, wire_id: str, orig_wire_id: str, broker_order_id: str) -> DeskPort | None:
+        """Return the desk that these ids belong to."""
+        for wire in (wire_id, orig_wire_id):
+            if wire:
+                port = self._ports.get(wire[: wire.rfind("-") + 1])
+                if port is not None:
+                    return port
+        if broker_order_id:
+            for port in self._ports.values():
+                if port.owns(broker_order_id):
+                    return port
+        return None
+
+    def reported(self, report: Report) -> bool:
+        """Hand a report to its desk; False if that desk's backlog had to be dropped."""
+        port = self.find(report.wire_id, report.orig_wire_id, report.broker_order_id)
+        if port is not None:
+            return port.report(Reported(report))
+        self._keep(report)
+        return True
+
+    def answered(self, port: DeskPort, answer: Answer) -> None:
+        """Hand an answer to its desk, and behind it the reports that overtook it."""
+        port.word(answer)
+        outcome = answer.outcome
+        if self._unclaimed and type(outcome) is Accepted:
+            early = self._unclaimed.pop(outcome.broker_order_id, None)
+            for word in early.words if early is not None else ():
+                if isinstance(word, Report):
+                    port.report(Reported(word))
+
+    def polled(self, found: OpenOrders, asked: dict[str, int]) -> None:
+        """Hand every desk its part of a poll; `asked` are their times when it left, by prefix."""
+        shares = {prefix: _Share() for prefix in asked}
+        if found.complete and self._unclaimed:
+            self._forget({snapshot.broker_order_id for snapshot in found.snapshots})
+        owners: dict[str, _Share] = {}
+        for snapshot in found.snapshots:
+            port = self.find(snapshot.wire_id, "", snapshot.broker_order_id)
+            if port is None:
+                self._keep(snapshot)
+            elif port.prefix in shares:
+                owners[snapshot.broker_order_id] = shares[port.prefix]
+                shares[port.prefix].snapshots.append(snapshot)
+        # A poll names the broker's id first, as the port has it; a desk looks at its own id first.
+        for broker_order_id, wire_id, execution in found.executions:
+            share = owners.get(broker_order_id)
+            if share is None:
+                port = self.find(wire_id, "", broker_order_id)
+                share = shares.get(port.prefix) if port is not None else None
+            if share is not None:
+                share.executions.append((wire_id, broker_order_id, execution))
+        for prefix, share in shares.items():
+            self._ports[prefix].word(
+                Polled(
+                    asked_ns=asked[prefix],
+                    snapshots=tuple(share.snapshots),
+                    executions=tuple(share.executions),
+                    complete=found.complete,
+                )
+            )
+
+    def statistics(self) -> dict[str, int]:
+        """Return how much was heard that is for no desk."""
+        return {
+            "unclaimed_orders": len(self._unclaimed),
+            "unclaimed_words": self._unclaimed_words,
+            "unclaimed_forgotten": self._unclaimed_forgotten,
+        }
+
+    def _keep(self, word: Report | Snapshot) -> None:
+        self._unclaimed_words += 1
+        known = self._unclaimed.get(word.broker_order_id)
+        if known is None:
+            if len(self._unclaimed) >= UNCLAIMED_MAX:
+                # The newest is left out: dropping the oldest would tell it anew at the next poll.
+                self._unclaimed_forgotten += 1
+                return
+            known = self._unclaimed[word.broker_order_id] = Unclaimed(words=[])
+        known.words.append(word)
+        del known.words[:-UNCLAIMED_WORDS_MAX]
+        # A poll lists orders that work: what it shows is no report that overtook its answer.
+        if isinstance(word, Snapshot) and not known.told:
+            known.told = True
+            for port in self.ports[:1]:
+                port.unclaimed(word.broker_order_id, word.wire_id)
+
+    def _forget(self, listed: set[str]) -> None:
+        """Drop what an earlier poll listed and this complete one does not."""
+        gone = [id_ for id_, kept in self._unclaimed.items() if kept.told and id_ not in listed]
+        for broker_order_id in gone:
+            del self._unclaimed[broker_order_id]

@@ -1,0 +1,1 @@
+"""Journals: where events become durable, and the only place they are read back from."""
