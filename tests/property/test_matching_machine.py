@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Accepted, Report, ReportKind
@@ -23,7 +23,9 @@ from holdfast.venue.paper import Venue
 
 CROWD = "crowd"
 STOPS = {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP}
-IMMEDIATE = {TimeInForce.IOC, TimeInForce.FOK}
+IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+MIDDLE = 10
+PRICES = st.integers(MIDDLE - 2, MIDDLE + 2)
 
 
 @dataclass
@@ -192,10 +194,6 @@ class NaiveMarket:
             due.waiting = False
             self.work(due)
 
-    def cancel(self, order: Order) -> None:
-        """End an order."""
-        order.status = "canceled"
-
     def replace(self, order: Order, quantity: int, limit: int) -> bool:
         """Give a limit order other terms; returns whether the venue takes them."""
         changed = copy.copy(order)
@@ -217,6 +215,10 @@ class NaiveMarket:
 class MatchingMachine(RuleBasedStateMachine):
     """Any order at any time; engine and naive market must agree on all that came of it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.open(SelfTrade.CANCEL_NEWEST)
+
     @initialize(mode=st.sampled_from(SelfTrade))
     def open(self, mode: SelfTrade) -> None:
         """Open both markets."""
@@ -233,13 +235,49 @@ class MatchingMachine(RuleBasedStateMachine):
     @rule(
         account=st.sampled_from("ab"),
         side=st.sampled_from(Side),
-        kind=st.sampled_from([*OrderType, OrderType.LIMIT, OrderType.LIMIT]),
-        in_force=st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, *IMMEDIATE]),
         quantity=st.integers(1, 6),
-        prices=st.tuples(st.integers(8, 13), st.integers(8, 13), st.integers(1, 3)),
+        away=st.integers(-1, 2),
         flag=st.sampled_from(["", "", "post_only", "reduce_only"]),
     )
-    def submit(
+    def rest(self, account: str, side: Side, quantity: int, away: int, flag: str) -> None:
+        """Send a limit order that mostly rests, close to where the others do."""
+        limit = MIDDLE - away if side is Side.BUY else MIDDLE + away
+        order = Order(0, account, side, OrderType.LIMIT, TimeInForce.GTC, quantity, limit)
+        order.post_only, order.reduce_only = flag == "post_only", flag == "reduce_only"
+        self._send(order)
+
+    @rule(
+        account=st.sampled_from("ab"),
+        side=st.sampled_from(Side),
+        in_force=st.sampled_from([TimeInForce.GTC, *IMMEDIATE]),
+        quantity=st.integers(1, 9),
+        limit=st.one_of(st.none(), PRICES),
+        reduce_only=st.booleans(),
+    )
+    def take(
+        self,
+        account: str,
+        side: Side,
+        in_force: TimeInForce,
+        quantity: int,
+        limit: int | None,
+        reduce_only: bool,
+    ) -> None:
+        """Send an order that trades now: market, or limit at any price."""
+        kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+        order = Order(0, account, side, kind, in_force, quantity, limit)
+        order.reduce_only = reduce_only
+        self._send(order)
+
+    @rule(
+        account=st.sampled_from("ab"),
+        side=st.sampled_from(Side),
+        kind=st.sampled_from(sorted(STOPS)),
+        in_force=st.sampled_from([TimeInForce.GTC, *IMMEDIATE]),
+        quantity=st.integers(1, 4),
+        prices=st.tuples(PRICES, PRICES, st.integers(1, 2)),
+    )
+    def protect(
         self,
         account: str,
         side: Side,
@@ -247,28 +285,13 @@ class MatchingMachine(RuleBasedStateMachine):
         in_force: TimeInForce,
         quantity: int,
         prices: tuple[int, int, int],
-        flag: str,
     ) -> None:
-        """Send an order of any type."""
-        limits = kind in {OrderType.LIMIT, OrderType.STOP_LIMIT}
-        stops = kind in {OrderType.STOP, OrderType.STOP_LIMIT}
-        post_only = flag == "post_only" and kind is OrderType.LIMIT and in_force not in IMMEDIATE
-        self._send(
-            Order(
-                number=0,
-                account=account,
-                side=side,
-                kind=kind,
-                in_force=in_force,
-                quantity=quantity,
-                limit=prices[0] if limits else None,
-                stop=prices[1] if stops else None,
-                trail=prices[2] if kind is OrderType.TRAILING_STOP else None,
-                post_only=post_only,
-                reduce_only=flag == "reduce_only",
-                waiting=kind in STOPS,
-            )
-        )
+        """Send a stop of any type."""
+        order = Order(0, account, side, kind, in_force, quantity, waiting=True)
+        order.limit = prices[0] if kind is OrderType.STOP_LIMIT else None
+        order.stop = None if kind is OrderType.TRAILING_STOP else prices[1]
+        order.trail = prices[2] if kind is OrderType.TRAILING_STOP else None
+        self._send(order)
 
     @rule(
         account=st.sampled_from("ab"),
@@ -278,55 +301,53 @@ class MatchingMachine(RuleBasedStateMachine):
     )
     def spend(self, account: str, side: Side, money: int, in_force: TimeInForce) -> None:
         """Send a market order sized by notional."""
-        self._send(
-            Order(
-                number=0,
-                account=account,
-                side=side,
-                kind=OrderType.MARKET,
-                in_force=in_force,
-                quantity=0,
-                money=money,
-            )
-        )
+        self._send(Order(0, account, side, OrderType.MARKET, in_force, 0, money=money))
 
-    @rule(side=st.sampled_from(Side), lots=st.integers(1, 6), price=st.integers(8, 13))
+    @rule(side=st.sampled_from(Side), lots=st.integers(1, 3), price=PRICES)
     def crowd_places(self, side: Side, lots: int, price: int) -> None:
         """Somebody else sends a limit order."""
         self.crowd_keys += 1
         self.crowd.place(self.crowd_keys, 1 if side is Side.BUY else -1, price, lots)
         self.naive.submit(self._crowd_order(side, lots, price, TimeInForce.GTC))
 
-    @rule(side=st.sampled_from(Side), lots=st.integers(1, 9))
+    @rule(side=st.sampled_from(Side), lots=st.integers(1, 3))
     def crowd_takes(self, side: Side, lots: int) -> None:
         """Somebody else buys or sells at the market."""
         self.crowd.take(1 if side is Side.BUY else -1, lots)
         self.naive.submit(self._crowd_order(side, lots, None, TimeInForce.IOC))
 
+    @precondition(lambda self: self.pairs)
     @rule(choice=st.integers(0, 99))
     def cancel(self, choice: int) -> None:
         """Cancel any order, ended or not."""
-        if self.pairs:
-            broker_order_id, order = self.pairs[choice % len(self.pairs)]
-            answer = self.venue.cancel(order.account, broker_order_id=broker_order_id, now_ns=0)
-            assert isinstance(answer, Accepted) is order.live
-            if order.live:
-                self.naive.cancel(order)
+        broker_order_id, order = self.pairs[choice % len(self.pairs)]
+        answer = self.venue.cancel(order.account, broker_order_id=broker_order_id, now_ns=0)
+        assert isinstance(answer, Accepted) is order.live
+        if order.live:
+            order.status = "canceled"
 
-    @rule(choice=st.integers(0, 99), quantity=st.integers(1, 6), limit=st.integers(8, 13))
-    def replace(self, choice: int, quantity: int, limit: int) -> None:
-        """Give any resting order other terms."""
-        resting = [pair for pair in self.pairs if pair[1].resting and pair[1].live]
-        if resting:
-            broker_order_id, order = resting[choice % len(resting)]
-            answer = self.venue.replace(
-                order.account,
-                wire_id="",
-                broker_order_id=broker_order_id,
-                terms=_terms(order, quantity=D(quantity), limit_price=D(limit)),
-                now_ns=0,
-            )
-            assert isinstance(answer, Accepted) is self.naive.replace(order, quantity, limit)
+    @precondition(lambda self: self._resting())
+    @rule(
+        choice=st.integers(0, 99),
+        more=st.integers(-3, 2),
+        limits=st.one_of(st.none(), st.none(), PRICES),
+    )
+    def replace(self, choice: int, more: int, limits: int | None) -> None:
+        """Give any resting order another quantity, and mostly its old price."""
+        resting = self._resting()
+        broker_order_id, order = resting[choice % len(resting)]
+        quantity, limit = max(1, order.quantity + more), limits or order.limit or 0
+        answer = self.venue.replace(
+            order.account,
+            wire_id="",
+            broker_order_id=broker_order_id,
+            terms=_terms(order, quantity=D(quantity), limit_price=D(limit)),
+            now_ns=0,
+        )
+        assert isinstance(answer, Accepted) is self.naive.replace(order, quantity, limit)
+
+    def _resting(self) -> list[tuple[str, Order]]:
+        return [pair for pair in self.pairs if pair[1].resting and pair[1].live]
 
     def _send(self, order: Order) -> None:
         order.number = len(self.naive.orders) + 1
@@ -345,7 +366,7 @@ class MatchingMachine(RuleBasedStateMachine):
     @invariant()
     def both_know_the_same_of_every_order(self) -> None:
         """Status, filled quantity and money agree for each order."""
-        for broker_order_id, order in self.pairs if hasattr(self, "pairs") else ():
+        for broker_order_id, order in self.pairs:
             real = self.venue.order(broker_order_id)
             assert (real.status, real.cumulative, real.spent) == (
                 Status(order.status),
@@ -356,8 +377,6 @@ class MatchingMachine(RuleBasedStateMachine):
     @invariant()
     def both_have_the_same_book(self) -> None:
         """Every price level has the same quantity, and the last price is the same."""
-        if not hasattr(self, "venue"):
-            return
         for side in Side:
             levels: dict[D, D] = {}
             for order in self.naive.orders:
@@ -370,8 +389,6 @@ class MatchingMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_made_or_lost(self) -> None:
         """Positions agree with the naive market's and, with cash, add up to zero over all."""
-        if not hasattr(self, "venue"):
-            return
         books = [self.venue.books("a"), self.venue.books("b"), self.venue.crowd_books()]
         for account, book in zip("ab", books, strict=False):
             assert book.positions.get("ABC", 0) == self.naive.positions[account]
@@ -382,9 +399,9 @@ class MatchingMachine(RuleBasedStateMachine):
     def reports_tell_the_whole_story(self) -> None:
         """Sequences have no hole, and the trades reported add up to what was filled."""
         told: dict[str, list[Report]] = {}
-        for report in self.reports if hasattr(self, "reports") else ():
+        for report in self.reports:
             told.setdefault(report.broker_order_id, []).append(report)
-        for broker_order_id, order in self.pairs if told else ():
+        for broker_order_id, order in self.pairs:
             own = told[broker_order_id]
             assert [report.sequence for report in own] == list(range(1, len(own) + 1))
             trades = [r.execution for r in own if r.kind is ReportKind.TRADE]
@@ -413,5 +430,5 @@ def _terms(order: Order, **changed: Any) -> OrderTerms:
     )
 
 
-MatchingMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+MatchingMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 TestMatching = MatchingMachine.TestCase

@@ -11,6 +11,7 @@ What this module does not know: who is at the other end; any `Broker` may be (`r
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Final, Self
 
@@ -225,6 +226,9 @@ class _Link:
         """Close the connection and wait until that is done."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
+        self._lose()  # a task that is cancelled before it began runs no `finally`
+        with suppress(OSError):
+            await self._writer.wait_closed()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -239,8 +243,12 @@ class _Link:
         except (OSError, EOFError):
             return
         finally:
-            self.lost.set()
-            self._writer.close()
-            for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_result(None)
+            self._lose()
+
+    def _lose(self) -> None:
+        """Note that the connection is of no more use, and tell all who wait on it."""
+        self.lost.set()
+        self._writer.close()
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_result(None)

@@ -189,12 +189,16 @@ class TapeBroker:
             if self._on_report is not None:
                 self._on_report(report)
 
-    def restore(self, wire_id: str, number: int, operation: flow.Operation) -> TapeOrder:
+    def restore(
+        self,
+        wire_id: str,
+        number: int,
+        operation: flow.Submit | flow.Replace | flow.Cancel | flow.Execution,
+    ) -> None:
         """Redo an operation of an earlier process on order `number` of the desk; tell nobody."""
         if isinstance(operation, flow.Submit):
-            return self._place(
-                wire_id, number, operation.side, operation.quantity, operation.limit_price
-            )
+            self._place(wire_id, number, operation.side, operation.quantity, operation.limit_price)
+            return
         order = self._orders[wire_id]
         if isinstance(operation, flow.Replace):
             self._replace(order, operation.quantity, operation.limit_price)
@@ -202,7 +206,6 @@ class TapeBroker:
             self._apply(order, operation)
         else:
             self._end(order)
-        return order
 
     def _apply(self, order: TapeOrder, operation: flow.Execution | flow.Cancel) -> None:
         if isinstance(operation, flow.Cancel):

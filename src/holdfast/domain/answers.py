@@ -8,12 +8,18 @@ times, no sooner than the broker asked.
 Rule 4: a refused cancel leaves the order as it was, and is read once more: it may have filled.
 """
 
+from typing import Final
+
+import msgspec
+
 from holdfast.domain import events as e
-from holdfast.domain.attend import backoff_ns, refuse_unsent
+from holdfast.domain.attend import refuse_unsent
 from holdfast.domain.facts import (
     acknowledge,
     confirm_replace,
     end,
+    meet,
+    show_alive,
     unknown,
 )
 from holdfast.domain.inputs import Answer
@@ -27,8 +33,12 @@ from holdfast.domain.reports import (
     ReportKind,
     Unknown,
 )
+from holdfast.domain.sanity import MOMENT_MAX
 from holdfast.domain.values import Status
-from holdfast.domain.work import NS_PER_MS, Work, anomaly
+from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
+
+# No broker asks for more, and an answer that does must not hold back a cancel for days.
+RETRY_AFTER_MS_MAX: Final = 3_600_000
 
 
 def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
@@ -36,7 +46,9 @@ def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
     wish = order.wish(answer.wish)
     outcome = answer.outcome
     if isinstance(outcome, Accepted):
-        _accepted(work, order, wish, answer.wish, outcome)
+        if not 0 <= outcome.stamp_ns <= MOMENT_MAX:
+            outcome = msgspec.structs.replace(outcome, stamp_ns=0)
+        _accepted(work, order, wish, answer, outcome)
     elif wish is None or wish.stage is not Stage.WAITING or wish.attempt != answer.attempt:
         return
     elif isinstance(outcome, Unknown):
@@ -47,8 +59,10 @@ def absorb_answer(work: Work, order: Order, answer: Answer) -> None:
         _refused(work, order, wish, outcome)
 
 
-def _accepted(work: Work, order: Order, wish: Wish | None, number: int, outcome: Accepted) -> None:
-    if number == 0:
+def _accepted(
+    work: Work, order: Order, wish: Wish | None, answer: Answer, outcome: Accepted
+) -> None:
+    if answer.wish == 0:
         _submit_accepted(work, order, outcome)
     elif wish is None:
         return
@@ -60,6 +74,9 @@ def _accepted(work: Work, order: Order, wish: Wish | None, number: int, outcome:
         )
         confirm_replace(work, order, wish, shown)
     elif wish.kind is WishKind.CANCEL and outcome.final:
+        if answer.attempt != wish.attempt and len(order.legs) > 1:
+            work.look_up(order, "an earlier broker order was canceled")
+            return
         shown = Report(kind=ReportKind.CANCELED, stamp_ns=outcome.stamp_ns)
         end(work, order, "canceled", "canceled", "", shown)
     elif wish.stage is not Stage.ACKNOWLEDGED:
@@ -67,7 +84,6 @@ def _accepted(work: Work, order: Order, wish: Wish | None, number: int, outcome:
 
 
 def _submit_accepted(work: Work, order: Order, outcome: Accepted) -> None:
-    leg = order.find_leg(outcome.broker_order_id)
     if order.status is Status.NEW:
         work.out(
             e.OrderAccepted(
@@ -77,13 +93,21 @@ def _submit_accepted(work: Work, order: Order, outcome: Accepted) -> None:
                 stamp_ns=outcome.stamp_ns,
             )
         )
-    elif leg is None and not order.is_terminal:
-        anomaly(
-            work,
-            "SECOND_BROKER_ORDER",
-            f"accepted as {outcome.broker_order_id} and known as {order.broker_order_id}",
-            order.number,
-        )
+        return
+    if order.legs and order.find_leg(outcome.broker_order_id) is not None:
+        meet(work, order, outcome.broker_order_id, order.wire_id)
+        return
+    anomaly(
+        work,
+        "SECOND_BROKER_ORDER",
+        f"accepted as {outcome.broker_order_id!r} while {order.status} and known as "
+        f"{order.broker_order_id!r}",
+        order.number,
+    )
+    if order.is_terminal:
+        show_alive(work, order, outcome.broker_order_id, outcome.stamp_ns)
+    else:
+        work.look_up(order, "accepted under a second id")
 
 
 def _not_sent(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
@@ -91,7 +115,8 @@ def _not_sent(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
         refuse_unsent(work, order, wish, f"not sent after {wish.delays} repeats: {outcome.text}")
         return
     wait = backoff_ns(work, order.wire_id, wish.delays)
-    retry_at = work.now_ns + max(wait, outcome.retry_after_ms * NS_PER_MS)
+    asked = min(outcome.retry_after_ms, RETRY_AFTER_MS_MAX) * NS_PER_MS
+    retry_at = work.now_ns + max(wait, asked)
     if wish.kind is not WishKind.CANCEL and retry_at > wish.not_after_ns:
         refuse_unsent(work, order, wish, f"no time left to repeat it: {outcome.text}")
         return

@@ -9,26 +9,17 @@ ever gives up, they only slow down.
 Rule 4: nothing is sent after its `not_after`; what never left is refused or failed, and says so.
 """
 
-import hashlib
 from typing import Final
 
 from holdfast.domain import events as e
 from holdfast.domain.figures import is_caught_up
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.snapshots import release
-from holdfast.domain.values import Status, TimeInForce
-from holdfast.domain.work import NS_PER_MS, Work, anomaly
+from holdfast.domain.values import TimeInForce
+from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 # After so many questions without a usable answer a person should know.
 QUESTIONS_BEFORE_ALERT: Final = 5
-
-
-def backoff_ns(work: Work, name: str, attempt: int) -> int:
-    """Return how long to wait before the next attempt: doubled each time, jittered by a hash."""
-    first, most = work.settings.retry_first_ms, work.settings.retry_max_ms
-    wait = min(first << min(attempt, 20), most) * NS_PER_MS
-    digest = hashlib.sha256(f"{name}.{attempt}".encode()).digest()
-    return wait - wait * digest[0] // 1024
 
 
 def attend(work: Work, order: Order) -> None:
@@ -42,6 +33,7 @@ def attend(work: Work, order: Order) -> None:
             _DUE[wish.stage](work, order, wish)
     _cancel_again(work, order)
     _send_next(work, order)
+    _close_unsent(work, order)
     lookup = order.lookup
     if lookup is not None and lookup.again_ns and lookup.again_ns <= work.now_ns:
         ask(work, order, lookup.reason)
@@ -91,7 +83,9 @@ def _look(work: Work, order: Order, wish: Wish) -> None:
 
 
 def _repeat(work: Work, order: Order, wish: Wish) -> None:
-    if not _in_flight(order):
+    if order.wanted_gone and wish.kind is not WishKind.CANCEL:
+        refuse_unsent(work, order, wish, "cancelled before it could be sent")
+    elif not _in_flight(order):
         _send(work, order, wish)
 
 
@@ -164,10 +158,14 @@ def resend_submit(work: Work, order: Order, wish: Wish) -> None:
 
 
 def _cancel_again(work: Work, order: Order) -> None:
-    """An order that somebody wants gone and that works again is cancelled again."""
+    """An order that somebody wants gone and that works again is cancelled again.
+
+    While a replace is on its way its outcome is waited for: it may change what there is to cancel.
+    """
     if not order.wanted_gone or order.is_terminal:
         return
-    if order.oldest(WishKind.CANCEL) is None:
+    replacing = any(wish.kind is WishKind.REPLACE and wish.is_out for wish in order.wishes)
+    if order.oldest(WishKind.CANCEL) is None and not replacing:
         request_cancel(work, order, by="", reason="it was to be cancelled and works")
 
 
@@ -194,6 +192,9 @@ def _send_next(work: Work, order: Order) -> None:
         return
     submit = order.wish(0)
     if submit is not None:
+        if submit.stage is Stage.DELAYED and wish.kind is WishKind.CANCEL:
+            refuse_unsent(work, order, submit, "cancelled before it could be sent")
+            return
         by_wire_id = wish.kind is WishKind.CANCEL and work.capabilities.cancel_by_wire_id
         if submit.stage is Stage.DELAYED or not by_wire_id:
             return
@@ -202,12 +203,18 @@ def _send_next(work: Work, order: Order) -> None:
     _send(work, order, wish)
 
 
-def note_end_of_time(work: Work, order: Order, wall_offset_ns: int) -> None:
-    """Past its end an order is looked up, or cancelled where the broker knows no such end."""
-    end_ns = order.terms.expire_at_ns
-    if end_ns is None or order.is_terminal or order.status is Status.NEW:
+def _close_unsent(work: Work, order: Order) -> None:
+    """What was never sent has nothing left to ask of an order that ended."""
+    if not order.is_terminal or order.alive is not None:
         return
-    if work.now_ns + wall_offset_ns < end_ns:
+    for wish in list(order.wishes):
+        if not wish.is_out:
+            work.out(e.WishClosed(at_ns=work.now_ns, number=order.number, wish=wish.wish))
+
+
+def note_end_of_time(work: Work, order: Order) -> None:
+    """Past its end an order is looked up, or cancelled where the broker knows no such end."""
+    if not order.is_past_end(work.wall_ns):
         return
     if TimeInForce.GTD in work.capabilities.times_in_force:
         if order.lookup is None:

@@ -157,7 +157,8 @@ def _existing(books: Books, request: OrderRequest, terms: OrderTerms) -> Order |
             )
     if request.idempotency_key:
         by_key = books.by_key(request.idempotency_key)
-        if by_key is not None and (_differs(by_key, request, terms) or found not in {None, by_key}):
+        other = found is not None and by_key is not None and found.number != by_key.number
+        if by_key is not None and (other or _differs(by_key, request, terms)):
             raise IdempotencyConflict(
                 f"idempotency_key {request.idempotency_key!r} belongs to another request "
                 f"({by_key.terms}); use a new key"

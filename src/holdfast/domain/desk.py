@@ -36,7 +36,7 @@ from holdfast.domain.sanity import UnusableError, usable, usable_sighting
 from holdfast.domain.settings import Settings
 from holdfast.domain.snapshots import absorb_poll
 from holdfast.domain.state import FORMAT, State
-from holdfast.domain.trades import book_trade, is_sane
+from holdfast.domain.trades import book_trade
 from holdfast.domain.values import Side
 from holdfast.domain.work import NS_PER_MS, anomaly
 from holdfast.errors import HoldfastError
@@ -112,6 +112,11 @@ class Desk(Queries):
         for order in self._touched.values():
             attend(self, order)
         return decision
+
+    @property
+    def wall_ns(self) -> int:
+        """The wall time of this step in UTC nanoseconds."""
+        return self.now_ns + self.state.stored.wall_offset_ns
 
     def out(self, event: e.AnyEvent) -> None:
         """Record an event, apply it at once, and note the effect that follows from it."""
@@ -242,8 +247,8 @@ class Desk(Queries):
         for wire_id, broker_order_id, execution in given.executions:
             said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
             order = self._named(said)
-            if order is not None and is_sane(execution) and self._can_use(execution, order):
-                book_trade(self, order, broker_order_id, usable(execution))
+            if order is not None and self._can_use(execution, order):
+                book_trade(self, order, said, usable(execution))
                 self._touch(order.number)
         listed: set[int] = set()
         for snapshot in given.snapshots:
@@ -287,7 +292,7 @@ class Desk(Queries):
 
     def _tick(self, _given: inputs.Tick) -> None:
         for order in list(self.state.pop_due(self.now_ns)):  # `watch` would feed the iterator
-            note_end_of_time(self, order, self.state.stored.wall_offset_ns)
+            note_end_of_time(self, order)
             self._touched[order.number] = order
             self.state.watch(order)
 

@@ -102,6 +102,9 @@ def amend(leg: Leg, version: Execution, execution_id: str, alias: str) -> list[C
         leg.aliases[alias] = execution_id
     if execution_id in leg.waiting:
         return _amend_inferred(leg, version, execution_id)
+    newer = leg.executions.pop(alias, None) if alias != execution_id else None
+    if newer is not None:
+        return _overtaken(leg, execution_id, alias, newer)
     before = leg.executions.get(execution_id)
     leg.executions[execution_id] = version
     changes = []
@@ -115,6 +118,17 @@ def amend(leg: Leg, version: Execution, execution_id: str, alias: str) -> list[C
         Change(version.quantity, version.price, version.fee, version.fee_currency, amends=True)
     )
     return changes
+
+
+def _overtaken(leg: Leg, execution_id: str, alias: str, newer: Execution) -> list[Change]:
+    """A correction of this correction came first: its version is the newest and is booked."""
+    leg.aliases |= {name: execution_id for name, root in leg.aliases.items() if root == alias}
+    before = leg.executions.get(execution_id)
+    leg.executions[execution_id] = newer
+    if before is None:
+        return []
+    leg.real = sub(leg.real, before.quantity)
+    return [_undo(before)]
 
 
 def _take_inferred(leg: Leg, quantity: Decimal) -> list[Change]:

@@ -11,10 +11,10 @@ from typing import Final
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
-from holdfast.domain.order import Order, Stage, Wish
+from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import RefusalCode, Report, Snapshot
-from holdfast.domain.values import Status, add
-from holdfast.domain.work import NS_PER_MS, Work, anomaly
+from holdfast.domain.values import TERMINAL, Status, add
+from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 
 def imply_acceptance(work: Work, order: Order, broker_order_id: str = "") -> None:
@@ -30,6 +30,40 @@ def imply_acceptance(work: Work, order: Order, broker_order_id: str = "") -> Non
         )
 
 
+def meet(
+    work: Work, order: Order, broker_order_id: str, wire_id: str, shown: Snapshot | None = None
+) -> None:
+    """Recognise a broker order met for the first time: evidence that a replace is in force.
+
+    Where no replace of ours can have opened it, the broker made a second order of one of ours: an
+    anomaly, and this order too from now on.
+    """
+    if not broker_order_id or not order.legs:
+        return
+    leg = order.find_leg(broker_order_id)
+    if leg is None:
+        wish = replace_of(order, wire_id)
+        if wish is None:
+            anomaly(
+                work,
+                "SECOND_BROKER_ORDER",
+                f"{broker_order_id} is shown for an order known as {order.broker_order_id}",
+                order.number,
+            )
+        confirm_replace(work, order, wish, shown or Snapshot(broker_order_id=broker_order_id))
+    elif not leg.broker_order_id:
+        work.out(
+            e.ReportNoted(at_ns=work.now_ns, number=order.number, broker_order_id=broker_order_id)
+        )
+
+
+def replace_of(order: Order, wire_id: str) -> Wish | None:
+    """Return the replace that a wire id names, else the oldest one that is out."""
+    out = [wish for wish in order.wishes if wish.kind is WishKind.REPLACE and wish.is_out]
+    named = (wish for wish in out if order.wish_wire_id(wish.wish) == wire_id)
+    return next(named, out[0] if out else None)
+
+
 def restate_by(work: Work, order: Order, report: Report) -> None:
     """Follow the OrderQty and prices of a report that is not older than what is known."""
     leg = order.find_leg(report.broker_order_id)
@@ -40,6 +74,8 @@ def restate_by(work: Work, order: Order, report: Report) -> None:
 
 def restate(work: Work, order: Order, leg: Leg | None, shown: Report | Snapshot) -> None:
     """Put quantity and prices in force that the broker shows and that differ from ours."""
+    if order.is_terminal and order.status is not Status.FILLED:
+        return
     quantity = shown.order_quantity
     if quantity is not None:
         quantity = order.total_quantity(leg, quantity)
@@ -47,8 +83,6 @@ def restate(work: Work, order: Order, leg: Leg | None, shown: Report | Snapshot)
     limit = None if shown.limit_price == order.terms.limit_price else shown.limit_price
     stop = None if shown.stop_price == order.terms.stop_price else shown.stop_price
     if quantity is None and limit is None and stop is None:
-        return
-    if quantity is not None and order.is_terminal and order.status is not Status.FILLED:
         return
     work.out(
         e.OrderRestated(
@@ -84,13 +118,17 @@ def acknowledge(
 
 
 def unknown(work: Work, order: Order, wish: Wish, text: str) -> None:
-    """Record that nobody can tell a request's outcome; it is looked up at once."""
+    """Record that nobody can tell a request's outcome; it is looked up at once.
+
+    A cancel is sent again instead, a little later each time: the link may be down.
+    """
+    wait = backoff_ns(work, order.wire_id, wish.attempt) if wish.kind is WishKind.CANCEL else 0
     work.out(
         e.WishUnknown(
             at_ns=work.now_ns,
             number=order.number,
             wish=wish.wish,
-            look_at_ns=work.now_ns,
+            look_at_ns=work.now_ns + wait,
             text=text[:500],
         )
     )
@@ -124,6 +162,7 @@ def end(
     it CANCELED, the word kept.
     """
     at = {"stamp_ns": shown.stamp_ns, "sequence": shown.sequence}
+    imply_acceptance(work, order, shown.broker_order_id)
     if order.is_terminal:
         if order.status not in _SAME_END[how]:
             anomaly(
@@ -133,8 +172,15 @@ def end(
                 order.number,
             )
         if report_id:
-            noted = e.ReportNoted(at_ns=work.now_ns, number=order.number, report_id=report_id, **at)
-            work.out(noted)
+            work.out(
+                e.ReportNoted(
+                    at_ns=work.now_ns,
+                    number=order.number,
+                    report_id=report_id,
+                    stamp_ns=shown.stamp_ns,
+                    sequence=shown.sequence,
+                )
+            )
         return
     if how == "expired":
         kind: type[e.OrderExpired | e.OrderCanceled] = e.OrderExpired
@@ -184,15 +230,12 @@ def confirm_replace(
 ) -> None:
     """Put a replace in force: the terms that the broker shows, else those asked for."""
     carried = work.capabilities.replace_carries_fills
-    leg = order.leg
-    is_new = bool(shown.broker_order_id) and (
-        leg is None or leg.broker_order_id not in {"", shown.broker_order_id}
-    )
+    is_new = bool(order.legs) and order.find_leg(shown.broker_order_id) is None
     quantity = shown.order_quantity
     if quantity is not None and is_new:
         quantity = quantity if carried else add(quantity, order.filled_quantity)
     elif quantity is not None:
-        quantity = order.total_quantity(leg, quantity)
+        quantity = order.total_quantity(order.leg, quantity)
     if quantity is None and wish is not None:
         quantity = wish.quantity
     work.out(
@@ -210,3 +253,6 @@ def confirm_replace(
             sequence=shown.sequence,
         )
     )
+    ended = isinstance(shown, Snapshot) and shown.status in TERMINAL
+    if is_new and order.is_terminal and not ended:
+        show_alive(work, order, shown.broker_order_id, shown.stamp_ns)

@@ -16,6 +16,7 @@ from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Sighting, Snapshot
 from holdfast.domain.values import (
     DECIMALS_MAX,
+    INTEGER_DIGITS_MAX,
     ZERO,
     add,
     mul,
@@ -61,13 +62,16 @@ def book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
     if missing <= 0:
         return
     name = f"{leg.broker_order_id}|{snapshot.cumulative}|{leg.real}|{leg.inferred}"
+    execution_id = _derived_id(name)
+    while execution_id in leg.waiting:
+        execution_id = _derived_id(execution_id)
     work.out(
         e.OrderFilled(
             at_ns=work.now_ns,
             number=order.number,
             broker_order_id=leg.broker_order_id,
             execution=Execution(
-                execution_id=f"inferred-{hashlib.sha256(name.encode()).hexdigest()[:16]}",
+                execution_id=execution_id,
                 quantity=missing,
                 price=_inferred_price(order, leg, snapshot, missing),
             ),
@@ -78,10 +82,16 @@ def book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
     )
 
 
+def _derived_id(name: str) -> str:
+    return f"inferred-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 def _inferred_price(order: Order, leg: Leg, snapshot: Snapshot, missing: Decimal) -> Decimal:
     """Price the difference so that the broker's average comes out; else at the best guess."""
     if snapshot.average_price is not None:
-        return _rest_price(snapshot, sum_notional(order, leg), missing)
+        price = _rest_price(snapshot, sum_notional(order, leg), missing)
+        if price is not None:
+            return price
     guess = order.terms.limit_price or order.terms.stop_price
     return guess if guess is not None else order.average_price.quantize(_PRICE_STEP)
 
@@ -122,15 +132,19 @@ def _reprice_newest(work: Work, order: Order, leg: Leg, snapshot: Snapshot) -> N
     execution_id, guess = next(reversed(leg.waiting.items()))
     others = sub(sum_notional(order, leg), mul(guess.quantity, guess.price))
     price = _rest_price(snapshot, others, guess.quantity)
-    if price > 0 and price != guess.price:
+    if price is not None and price > 0 and price != guess.price:
         _correct(work, order, leg, execution_id, guess.quantity, price, snapshot)
 
 
-def _rest_price(snapshot: Snapshot, known: Decimal, quantity: Decimal) -> Decimal:
-    """Price a quantity so that, with what is known, the broker's average comes out."""
+def _rest_price(snapshot: Snapshot, known: Decimal, quantity: Decimal) -> Decimal | None:
+    """Price a quantity so that, with what is known, the broker's average comes out.
+
+    None where that is no price that could be counted: the average is of something else.
+    """
     average, cumulative = snapshot.average_price or ZERO, snapshot.cumulative or ZERO
     rest = rounded_add(rounded_mul(average, cumulative), neg(known))
-    return ratio(rest, quantity).quantize(_PRICE_STEP)
+    price = ratio(rest, quantity)
+    return price.quantize(_PRICE_STEP) if price.adjusted() < INTEGER_DIGITS_MAX else None
 
 
 def _correct(

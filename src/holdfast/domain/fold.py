@@ -244,13 +244,12 @@ def _restated(order: Order, event: e.OrderRestated, lot: Decimal) -> list[Change
 
 def _replaced(order: Order, event: e.OrderReplaced, lot: Decimal) -> list[Change]:
     leg = order.leg
-    if leg is None or (event.broker_order_id and leg.broker_order_id != event.broker_order_id):
-        if leg is not None and leg.broker_order_id:
-            leg.ended = True
-            order.legs.append(Leg(broker_order_id=event.broker_order_id, carried=event.carried))
-            _send_cancels_again(order, event.at_ns)
-        else:
-            order.leg_for(event.broker_order_id)
+    if leg is not None and order.find_leg(event.broker_order_id) is None:
+        leg.ended = True
+        order.legs.append(Leg(broker_order_id=event.broker_order_id, carried=event.carried))
+        _send_cancels_again(order, event.at_ns)
+    else:
+        order.leg_for(event.broker_order_id)
     order.note(event.stamp_ns, event.sequence)
     order.close_wish(event.wish)
     _terms(order, event, lot)
@@ -273,6 +272,8 @@ def _condition(order: Order, event: e.ConditionChanged, _lot: Decimal) -> list[C
 
 
 def _noted(order: Order, event: e.ReportNoted, _lot: Decimal) -> list[Change]:
+    if event.broker_order_id:
+        order.leg_for(event.broker_order_id)
     order.note(event.stamp_ns, event.sequence)
     return []
 
@@ -285,7 +286,10 @@ def _broker_order_ended(order: Order, event: e.BrokerOrderEnded, _lot: Decimal) 
 
 
 def _revived(order: Order, event: e.OrderRevived, _lot: Decimal) -> list[Change]:
-    order.leg_for(event.broker_order_id).ended = False
+    leg = order.leg_for(event.broker_order_id)
+    leg.ended = False
+    order.legs.remove(leg)
+    order.legs.append(leg)
     order.alive = None
     some = order.filled_quantity > 0
     _overrule(order, Overrule.ALIVE_PART if some else Overrule.ALIVE_NONE, event.at_ns)

@@ -76,9 +76,11 @@ def _unknown(wish: Wish, event: e.WishUnknown) -> None:
 def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
     order.note(event.stamp_ns, event.sequence)
     wish = order.wish(event.wish)
-    if wish is not None and wish.kind is WishKind.CANCEL and event.code != "NOT_PENDING":
-        order.wanted_gone = False
     order.close_wish(event.wish)
+    replacing = any(one.kind is WishKind.REPLACE and one.is_out for one in order.wishes)
+    settled = event.code != "NOT_PENDING" and not replacing
+    if wish is not None and wish.kind is WishKind.CANCEL and settled:
+        order.wanted_gone = False
     return []
 
 
@@ -98,7 +100,7 @@ def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list
         reason=event.reason,
     )
     for wish in order.wishes:
-        if wish.needs_answer and wish.due_ns <= event.at_ns:
+        if (wish.needs_answer or order.is_terminal) and wish.due_ns <= event.at_ns:
             wish.due_ns = event.again_ns
     return []
 

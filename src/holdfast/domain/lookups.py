@@ -6,13 +6,13 @@ Rule 2: an order that works does not end because it is not found: that is an ano
 """
 
 from holdfast.domain import events as e
-from holdfast.domain.attend import backoff_ns, resend_submit
+from holdfast.domain.attend import resend_submit
 from holdfast.domain.facts import confirm_replace
 from holdfast.domain.inputs import Looked
 from holdfast.domain.order import Order, Stage, Wish, WishKind
-from holdfast.domain.snapshots import absorb_sighting, shows_terms
+from holdfast.domain.snapshots import absorb_sighting, is_working, shows_terms
 from holdfast.domain.values import Status
-from holdfast.domain.work import NS_PER_MS, Work, anomaly
+from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 
 def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
@@ -20,13 +20,17 @@ def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
     if order.lookup is None or looked.attempt != order.lookup.attempt:
         return
     result = looked.result
-    for sighting in result.sightings:
+    sightings = result.sightings
+    if order.legs:  # a replace's new broker order before the one that it ended
+        sightings = tuple(sorted(sightings, key=lambda one: not is_working(one.snapshot)))
+    for sighting in sightings:
         absorb_sighting(work, order, sighting, looked.asked_ns)
     found = bool(result.sightings)
     for wish in list(order.wishes):
         if order.wish(wish.wish) is wish:
             _settle(work, order, wish, looked, found=found)
-    alive = order.alive is not None and (found or not result.complete)
+    shown = any(is_working(sighting.snapshot) for sighting in result.sightings)
+    alive = order.alive is not None and (shown or not (found or result.complete))
     works = order.status in {Status.OPEN, Status.PARTIAL_FILL}
     if result.complete and not found and works:
         anomaly(
@@ -36,7 +40,13 @@ def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
             "silence ends nothing, it is asked again",
             order.number,
         )
-    again = not (found or result.complete) or alive or _is_open(order) or (works and not found)
+    again = (
+        not (found or result.complete)
+        or alive
+        or _is_open(order)
+        or (works and not found)
+        or order.is_past_end(work.wall_ns)
+    )
     wait = backoff_ns(work, order.wire_id, order.lookup.tries)
     if alive:
         wait = work.settings.quiet_ms * NS_PER_MS
@@ -67,7 +77,8 @@ def _settle(work: Work, order: Order, wish: Wish, looked: Looked, *, found: bool
         if wish.stage is Stage.UNKNOWN and not found and proves:
             resend_submit(work, order, wish)
     elif order.is_terminal:
-        if found and wish.is_out:
+        settled = found or looked.result.complete
+        if wish.is_out and (proves or (settled and wish.kind is WishKind.CANCEL)):
             work.out(e.WishClosed(at_ns=work.now_ns, number=order.number, wish=wish.wish))
     elif wish.kind is WishKind.REPLACE and wish.stage is Stage.UNKNOWN and found:
         _settle_replace(work, order, wish, looked, proves=proves)

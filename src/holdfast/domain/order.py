@@ -233,6 +233,11 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         if self.legs and (stamp_ns or sequence):
             self.legs[-1].note(stamp_ns, sequence)
 
+    def is_past_end(self, wall_ns: int) -> bool:
+        """Tell whether the order works beyond the end that its terms give it."""
+        end_ns = self.terms.expire_at_ns
+        return end_ns is not None and self.is_working and wall_ns >= end_ns
+
     def close_wish(self, number: int) -> None:
         """Drop an answered wish."""
         self.wishes = [wish for wish in self.wishes if wish.wish != number]
@@ -299,12 +304,20 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     def next_due_ns(self) -> int:
         """Return when the order next wants attention; 0 for never.
 
-        A request that only an answer can settle waits for the question that is being asked.
+        A request that only an answer can settle waits for the question that is being asked, one
+        that is to be repeated for the answer to the one that is on its way.
         """
         if not self.is_waiting:
             return 0
         asking = self.lookup is not None
-        due = [w.due_ns for w in self.wishes if w.due_ns and not (asking and w.needs_answer)]
+        sending = any(w.stage is Stage.WAITING for w in self.wishes)
+        due = [
+            w.due_ns
+            for w in self.wishes
+            if w.due_ns
+            and not (asking and (w.needs_answer or self.is_terminal))
+            and not (sending and w.stage is Stage.DELAYED)
+        ]
         if self.held is not None:
             due.append(self.held_until_ns)
         if self.lookup is not None and self.lookup.again_ns:

@@ -179,10 +179,14 @@ class ConditionChanged(Event, frozen=True, kw_only=True, tag="condition_changed"
 
 
 class ReportNoted(Event, frozen=True, kw_only=True, tag="report_noted"):
-    """A report that changes nothing now; remembered so that its repeat changes nothing later."""
+    """A report that changes nothing now; remembered so that its repeat changes nothing later.
+
+    `broker_order_id` is the broker's id of an order that had none, where this report names it.
+    """
 
     number: int
-    report_id: str
+    report_id: str = ""
+    broker_order_id: str = ""
     stamp_ns: int = 0
     sequence: int = 0
 

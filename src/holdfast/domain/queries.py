@@ -7,7 +7,7 @@ from holdfast.domain import inputs
 from holdfast.domain.inputs import Input
 from holdfast.domain.order import Order
 from holdfast.domain.state import State
-from holdfast.domain.values import TERMINAL, Status
+from holdfast.domain.values import ID_LENGTH_MAX, TERMINAL, Status
 
 
 class Queries:
@@ -57,7 +57,8 @@ class Queries:
         if not wire_id.startswith(prefix):
             return 0
         digits = wire_id[len(prefix) :].partition("~")[0]
-        return int(digits) if digits.isdecimal() and digits.isascii() else 0
+        usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
+        return int(digits) if usual else 0
 
     def active(self) -> Iterator[Order]:
         """Iterate over the orders that may still trade, oldest first."""

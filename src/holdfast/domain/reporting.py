@@ -20,6 +20,7 @@ from holdfast.domain.facts import (
     end,
     end_broker_order,
     imply_acceptance,
+    meet,
     restate_by,
     show_alive,
     unknown,
@@ -44,6 +45,8 @@ def absorb(work: Work, order: Order, report: Report) -> None:
     if leg is not None and leg.is_older(report.stamp_ns, report.sequence):
         _note(work, order, report, report_id)
         return
+    if report.kind not in _OF_REQUESTS:
+        meet(work, order, report.broker_order_id, report.wire_id)
     _STATES[report.kind](work, order, report, report_id)
 
 
@@ -149,6 +152,8 @@ def _rejected(work: Work, order: Order, report: Report, report_id: str) -> None:
     submit = order.wish(0)
     if order.status is not Status.NEW or submit is None:
         _note(work, order, report, report_id)
+        if not order.is_terminal and report.code is not RefusalCode.DUPLICATE_ID:
+            work.look_up(order, "a rejection after its acceptance")
         return
     if report.code is RefusalCode.DUPLICATE_ID:
         _note(work, order, report, report_id)
@@ -195,16 +200,13 @@ def _expired(work: Work, order: Order, report: Report, report_id: str) -> None:
 def _replaced(work: Work, order: Order, report: Report, report_id: str) -> None:
     imply_acceptance(work, order)
     wish = _named(order, report, WishKind.REPLACE)
-    known = order.find_leg(report.broker_order_id) is not None
     if wish is not None and wish.kind is WishKind.REPLACE:
         confirm_replace(work, order, wish, report, report_id)
-    elif known:
+    elif order.find_leg(report.broker_order_id) is None:
+        confirm_replace(work, order, None, report, report_id)
+    else:
         restate_by(work, order, report)
         _note(work, order, report, report_id)
-    elif not order.is_terminal:
-        confirm_replace(work, order, None, report, report_id)
-    if not known and order.is_terminal and order.status is not Status.FILLED:
-        show_alive(work, order, report.broker_order_id, report.stamp_ns)
 
 
 def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> None:
@@ -248,6 +250,9 @@ _MONEY: Final[dict[ReportKind, Callable[[Work, Order, Report], None]]] = {
     ReportKind.TRADE_CANCEL: amended,
 }
 
+
+# These may name a broker order of a request that came to nothing; a replace confirms its own.
+_OF_REQUESTS: Final = {ReportKind.REJECTED, ReportKind.CANCEL_REJECT, ReportKind.REPLACED}
 
 _STATES: Final[dict[ReportKind, Callable[[Work, Order, Report, str], None]]] = {
     ReportKind.PENDING_NEW: _pending(WishKind.SUBMIT),

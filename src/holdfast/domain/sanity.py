@@ -26,6 +26,15 @@ _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
 _MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
 
 
+MOMENT_MAX: Final = 2**63 - 1
+TEXT_LENGTH_MAX: Final = 500
+_MOMENTS: Final[dict[type, tuple[str, ...]]] = {
+    Execution: ("stamp_ns",),
+    Report: ("stamp_ns", "sequence"),
+    Snapshot: ("stamp_ns", "sequence"),
+}
+
+
 class UnusableError(ValueError):
     """A broker's message holds a figure that cannot be counted; the text names it."""
 
@@ -34,13 +43,20 @@ def usable(said: _Said) -> _Said:
     """Return the message with every amount countable.
 
     Raises:
-        UnusableError: an amount is not finite, is too large, or is below zero where it cannot be.
+        UnusableError: an amount is not finite, is too large, or is below zero where it cannot be;
+            a time or sequence number is not a count that a journal can hold.
     """
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
-        if value is not None and not (value.is_finite() and _is_plain(value)):
+        if value is not None and not (value.is_finite() and _is_plain(str(value))):
             changes[name] = _countable(value, name)
+    for name in _MOMENTS[type(said)]:
+        if not 0 <= getattr(said, name) <= MOMENT_MAX:
+            message = f"{name} is {getattr(said, name)}"
+            raise UnusableError(message)
+    if isinstance(said, Report) and len(said.text) > TEXT_LENGTH_MAX:
+        changes["text"] = said.text[:TEXT_LENGTH_MAX]
     trade = said.execution if isinstance(said, Report) else None
     if trade is not None:
         execution = usable(trade)
@@ -59,10 +75,13 @@ def usable_sighting(sighting: Sighting) -> Sighting:
 
 
 @lru_cache(maxsize=4096)
-def _is_plain(value: Decimal) -> bool:
-    """Tell that a finite amount is one of the usual ones: short, and not below zero."""
-    _, digits, exponent = value.as_tuple()
-    return len(digits) <= DECIMALS_MAX and exponent in _PLAIN_EXPONENTS and value >= 0
+def _is_plain(text: str) -> bool:
+    """Tell that a finite amount is one of the usual ones: short, and not below zero.
+
+    By its text, as equal amounts may differ in length and must not answer for each other.
+    """
+    sign, digits, exponent = Decimal(text).as_tuple()
+    return len(digits) <= DECIMALS_MAX and exponent in _PLAIN_EXPONENTS and not sign
 
 
 def _countable(value: Decimal, name: str) -> Decimal:

@@ -20,13 +20,15 @@ from holdfast.domain.facts import (
     end,
     end_broker_order,
     imply_acceptance,
+    meet,
+    replace_of,
     restate,
     show_alive,
 )
 from holdfast.domain.figures import book_difference, bust_unlisted, hold, reduce_inferred
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import Sighting, Snapshot
-from holdfast.domain.trades import book_trade, is_sane
+from holdfast.domain.trades import book_trade
 from holdfast.domain.values import TERMINAL, Condition, Status, neg, sub
 from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
@@ -40,7 +42,8 @@ def absorb_poll(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> 
     """Take in one line of a list of orders."""
     if _is_stale(order, snapshot, asked_ns):
         return
-    if order.is_terminal and _is_working(snapshot):
+    meet(work, order, snapshot.broker_order_id, snapshot.wire_id, snapshot)
+    if order.is_terminal and is_working(snapshot):
         if asked_ns >= order.completed_ns + work.settings.quiet_ms * NS_PER_MS:
             _suspect(work, order, snapshot)
         return
@@ -51,13 +54,13 @@ def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int)
     """Take in what asking for this order by its own ids gave."""
     snapshot = sighting.snapshot
     for execution in sighting.executions:
-        if is_sane(execution):
-            book_trade(work, order, snapshot.broker_order_id, execution)
+        book_trade(work, order, snapshot, execution)
     if _is_stale(order, snapshot, asked_ns):
         return
+    meet(work, order, snapshot.broker_order_id, snapshot.wire_id, snapshot)
     if sighting.executions_complete:
         bust_unlisted(work, order, sighting)
-    if order.is_terminal and _is_working(snapshot):
+    if order.is_terminal and is_working(snapshot):
         _confirm_alive(work, order, snapshot, asked_ns)
         return
     _take(work, order, snapshot, asked_ns, believed=True)
@@ -70,7 +73,8 @@ def release(work: Work, order: Order) -> None:
         return
     work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
     book_difference(work, order, snapshot)
-    if not _is_stale(order, snapshot, 0):
+    is_figure_only = snapshot.status is None and not snapshot.word  # of a trade report: see `claim`
+    if not is_figure_only and not _is_stale(order, snapshot, 0):
         _settle(work, order, snapshot, work.now_ns)
 
 
@@ -85,7 +89,8 @@ def _is_stale(order: Order, snapshot: Snapshot, asked_ns: int) -> bool:
     return bool(asked_ns) and asked_ns < order.updated_ns
 
 
-def _is_working(snapshot: Snapshot) -> bool:
+def is_working(snapshot: Snapshot) -> bool:
+    """Tell whether a snapshot shows its broker order as not ended."""
     return snapshot.status not in TERMINAL and not snapshot.replaced_by
 
 
@@ -162,28 +167,16 @@ def _ask(work: Work, order: Order, reason: str) -> None:
 
 
 def _adopts_replace(work: Work, order: Order, snapshot: Snapshot) -> bool:
-    """Recognise the broker order that a replace of ours opened, or the one that it closed."""
+    """Recognise the broker order that a replace closed, and with it the one that it opened."""
     leg = order.find_leg(snapshot.broker_order_id)
-    if snapshot.replaced_by and leg is not None:
-        end_broker_order(work, order, snapshot.broker_order_id, "replaced", snapshot)
-        successor = order.find_leg(snapshot.replaced_by)
-        if successor is None or successor is leg:
-            wish = order.oldest(WishKind.REPLACE)
-            wished = Snapshot(broker_order_id=snapshot.replaced_by)
-            confirm_replace(work, order, wish, wished)
-            _ask(work, order, "the broker order that took this one's place")
-        return True
-    if leg is None and order.legs:
-        confirm_replace(work, order, _replace_of(order, snapshot.wire_id), snapshot)
+    if not snapshot.replaced_by or leg is None:
         return False
-    return False
-
-
-def _replace_of(order: Order, wire_id: str) -> Wish | None:
-    for wish in order.wishes:
-        if wish.kind is WishKind.REPLACE and order.wish_wire_id(wish.wish) == wire_id:
-            return wish
-    return order.oldest(WishKind.REPLACE)
+    end_broker_order(work, order, snapshot.broker_order_id, "replaced", snapshot)
+    if order.find_leg(snapshot.replaced_by) is None:
+        wished = Snapshot(broker_order_id=snapshot.replaced_by)
+        confirm_replace(work, order, replace_of(order, ""), wished)
+        _ask(work, order, "the broker order that took this one's place")
+    return True
 
 
 def _settle(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
@@ -199,7 +192,7 @@ def _settle(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None
         _settle_condition(work, order, snapshot)
         return
     if snapshot.status is Status.FILLED:
-        if snapshot.cumulative is None and not order.is_terminal:
+        if not order.is_terminal and (snapshot.cumulative is None or not order.filled_quantity):
             _ask(work, order, "filled, it says, but not how much")
         elif not order.is_terminal:
             work.out(

@@ -195,6 +195,10 @@ class State:
     def watch(self, order: Order) -> None:
         """Set the timer of an order to when it next wants attention."""
         due, number = order.next_due_ns(), order.number
+        end_ns = order.terms.expire_at_ns
+        if end_ns is not None and order.is_working and not (order.lookup or order.wanted_gone):
+            end_ns -= self.stored.wall_offset_ns
+            due = min(due or end_ns, end_ns)
         if due:
             if self.alarms.get(number) != due:
                 self.alarms[number] = due
@@ -266,6 +270,9 @@ class State:
 
     def _clock(self, event: e.ClockStepped | e.DeskResumed) -> None:
         self.stored.wall_offset_ns = event.wall_offset_ns
+        for order in self.active.values():
+            if order.terms.expire_at_ns is not None:
+                self.watch(order)
 
     def _resumed(self, event: e.DeskResumed) -> None:
         self._clock(event)

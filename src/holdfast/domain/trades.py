@@ -4,43 +4,54 @@ Money first: an execution counts in any status, however late; repeats are told b
 trade is never ignored for being older than what is applied.
 """
 
+from decimal import Decimal
+
+import msgspec
+
 from holdfast.domain import events as e
-from holdfast.domain.facts import imply_acceptance, restate_by
+from holdfast.domain.executions import Leg
+from holdfast.domain.facts import imply_acceptance, meet, restate_by
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
-from holdfast.domain.values import ZERO
+from holdfast.domain.values import ZERO, Status
 from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 
-def is_sane(execution: Execution) -> bool:
-    """Tell whether there is something to count, and an id to count it once by."""
-    return execution.quantity > 0 and bool(execution.execution_id)
+def booked_in(order: Order, broker_order_id: str, execution_id: str) -> Leg | None:
+    """Return the broker order in which an execution, or a version of it, is booked.
 
-
-def book_trade(
-    work: Work,
-    order: Order,
-    broker_order_id: str,
-    trade: Execution,
-    *,
-    full: bool = False,
-    stamp_ns: int = 0,
-    sequence: int = 0,
-) -> bool:
-    """Count an execution unless it is counted already; return whether it was new."""
+    A repeat may come without the broker's id of the order, or under the id of its successor where
+    that carries the fills.
+    """
     leg = order.find_leg(broker_order_id)
-    if leg is not None and leg.knows(trade.execution_id):
+    if leg is not None and leg.knows(execution_id):
+        return leg
+    if len(order.legs) > 1 and (not broker_order_id or (leg is not None and leg.carried)):
+        return next((other for other in order.legs if other.knows(execution_id)), None)
+    return None
+
+
+def book_trade(work: Work, order: Order, said: Report | Snapshot, trade: Execution) -> bool:
+    """Count an execution that is said to be of an order, once; return whether it was new."""
+    if trade.quantity <= 0 or not trade.execution_id:
+        text = f"nothing to count, or no id to count it once by: {trade}"[:500]
+        anomaly(work, "UNUSABLE_TRADE", text, order.number)
         return False
-    imply_acceptance(work, order, broker_order_id)
+    if booked_in(order, said.broker_order_id, trade.execution_id) is not None:
+        return False
+    imply_acceptance(work, order, said.broker_order_id)
+    meet(work, order, said.broker_order_id, said.wire_id)
+    if booked_in(order, said.broker_order_id, trade.execution_id) is not None:
+        return False
     work.out(
         e.OrderFilled(
             at_ns=work.now_ns,
             number=order.number,
-            broker_order_id=broker_order_id or order.broker_order_id,
+            broker_order_id=said.broker_order_id or order.broker_order_id,
             execution=trade,
-            full=full,
-            stamp_ns=stamp_ns,
-            sequence=sequence,
+            full=isinstance(said, Report) and said.full,
+            stamp_ns=said.stamp_ns,
+            sequence=said.sequence,
         )
     )
     limit = order.largest
@@ -57,35 +68,23 @@ def book_trade(
 
 def trade(work: Work, order: Order, report: Report) -> None:
     """Count the execution that a report carries, and notice one that is missing before it."""
-    if report.execution is None or not is_sane(report.execution):
-        anomaly(
-            work, "UNUSABLE_TRADE", f"a trade without a usable execution: {report}", order.number
-        )
+    if report.execution is None:
+        text = f"a trade without its execution: {report}"[:500]
+        anomaly(work, "UNUSABLE_TRADE", text, order.number)
         return
     _restate_before_trade(work, order, report)
-    new = book_trade(
-        work,
-        order,
-        report.broker_order_id,
-        report.execution,
-        full=report.full,
-        stamp_ns=report.stamp_ns,
-        sequence=report.sequence,
-    )
-    if new and report.cumulative is not None:
+    if book_trade(work, order, report, report.execution) and report.cumulative is not None:
         claim(work, order, report)
 
 
 def _restate_before_trade(work: Work, order: Order, report: Report) -> None:
     """An OrderQty that a trade carries is in force before the trade counts."""
-    leg = order.find_leg(report.broker_order_id)
-    if report.order_quantity is None or report.execution is None:
+    if report.order_quantity is None or report.execution is None or order.is_terminal:
         return
-    if leg is not None and leg.knows(report.execution.execution_id):
-        return
-    if order.is_terminal:
+    if booked_in(order, report.broker_order_id, report.execution.execution_id) is not None:
         return
     imply_acceptance(work, order, report.broker_order_id)
+    meet(work, order, report.broker_order_id, report.wire_id)
     restate_by(work, order, report)
 
 
@@ -114,44 +113,67 @@ def claim(work: Work, order: Order, report: Report) -> None:
 
 def amended(work: Work, order: Order, report: Report) -> None:
     """A correction or bust: the newest version of the execution that it names."""
-    leg = order.find_leg(report.broker_order_id)
-    reference = report.execution_ref
-    root = leg.root(reference) if leg is not None else reference
-    booked = None
-    if leg is not None:
-        booked = leg.executions.get(root) or leg.waiting.get(root)
-    version = report.execution
-    busted = report.kind is ReportKind.TRADE_CANCEL
-    quantity = ZERO if busted or version is None else version.quantity
+    version, busted = report.execution, report.kind is ReportKind.TRADE_CANCEL
+    leg = booked_in(order, report.broker_order_id, report.execution_ref)
+    root = leg.root(report.execution_ref) if leg is not None else report.execution_ref
+    booked = leg.executions[root] if leg is not None else None
+    quantity = version.quantity if version is not None and not busted else ZERO
     price = version.price if version is not None and version.price else None
     if price is None and booked is not None:
         price = booked.price
-    alias = version.execution_id if version is not None else report.report_id
-    if not reference or (price is None and quantity):
-        anomaly(
-            work, "UNUSABLE_CORRECTION", f"cannot tell what it corrects: {report}", order.number
-        )
+    if not root or (version is None and not busted) or (price is None and quantity):
+        text = f"cannot tell what it corrects: {report}"[:500]
+        anomaly(work, "UNUSABLE_CORRECTION", text, order.number)
         return
-    if leg is not None and alias and alias in leg.aliases:
-        return
-    if booked is not None and booked.quantity == quantity and booked.price == (price or ZERO):
-        return
+    fee, currency = _new_fee(version if not busted else None, booked if not busted else None)
+    new = Execution(
+        execution_id=version.execution_id if version is not None else report.report_id,
+        quantity=quantity,
+        price=price or ZERO,
+        fee=fee,
+        fee_currency=currency,
+        stamp_ns=report.stamp_ns,
+    )
+    if leg is not None and booked is not None:
+        if _is_repeat(leg, booked, new):
+            return
+        if new.stamp_ns < booked.stamp_ns and root in leg.aliases.values():
+            new = msgspec.structs.replace(booked, execution_id=new.execution_id)
     imply_acceptance(work, order, report.broker_order_id)
-    fee = version.fee if version is not None and not busted else None
+    meet(work, order, report.broker_order_id, report.wire_id)
+    was_full = order.status is Status.FILLED
     work.out(
         e.ExecutionCorrected(
             at_ns=work.now_ns,
             number=order.number,
-            broker_order_id=report.broker_order_id or order.broker_order_id,
+            broker_order_id=leg.broker_order_id if leg is not None else report.broker_order_id,
             execution_id=root,
-            quantity=quantity,
-            price=price or ZERO,
-            fee=fee if fee is not None or booked is None or busted else booked.fee,
-            fee_currency=version.fee_currency if version is not None else "",
-            alias=alias,
-            stamp_ns=report.stamp_ns,
+            quantity=new.quantity,
+            price=new.price,
+            fee=new.fee,
+            fee_currency=new.fee_currency,
+            alias=new.execution_id,
+            stamp_ns=new.stamp_ns,
             sequence=report.sequence,
         )
     )
     if order.is_working:
         restate_by(work, order, report)
+        if was_full:
+            work.look_up(order, "works again after a bust or correction")
+
+
+def _new_fee(version: Execution | None, booked: Execution | None) -> tuple[Decimal | None, str]:
+    """Return the fee of a new version: its own, else the one booked before; none of a bust."""
+    for execution in (version, booked):
+        if execution is not None and execution.fee is not None:
+            return execution.fee, execution.fee_currency
+    return None, ""
+
+
+def _is_repeat(leg: Leg, booked: Execution, new: Execution) -> bool:
+    """Tell whether a correction was applied before: by its id, or else by what it says."""
+    if new.execution_id:
+        return new.execution_id in leg.aliases
+    same = (new.quantity, new.price, new.fee) == (booked.quantity, booked.price, booked.fee)
+    return same and new.fee_currency == booked.fee_currency

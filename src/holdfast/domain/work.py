@@ -1,5 +1,6 @@
 """What a step of the desk lends to the functions that decide, and the anomaly they all record."""
 
+import hashlib
 from decimal import Decimal
 from typing import Final, Protocol
 
@@ -18,6 +19,11 @@ class Work(Protocol):
     settings: Settings
     capabilities: Capabilities
 
+    @property
+    def wall_ns(self) -> int:
+        """The wall time of this step, by which an order's end is meant."""
+        ...
+
     def out(self, event: e.AnyEvent) -> None:
         """Record an event and apply it at once."""
         ...
@@ -29,6 +35,14 @@ class Work(Protocol):
     def look_up(self, order: Order, reason: str) -> None:
         """Ask the broker for an order by all its ids, unless it is being asked."""
         ...
+
+
+def backoff_ns(work: Work, name: str, attempt: int) -> int:
+    """Return how long to wait before the next attempt: doubled each time, jittered by a hash."""
+    first, most = work.settings.retry_first_ms, work.settings.retry_max_ms
+    wait = min(first << min(attempt, 20), most) * NS_PER_MS
+    digest = hashlib.sha256(f"{name}.{attempt}".encode()).digest()
+    return wait - wait * digest[0] // 1024
 
 
 def anomaly(work: Work, code: str, text: str, number: int = 0) -> None:

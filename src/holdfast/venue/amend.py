@@ -58,7 +58,7 @@ def replace_in_place(
     filled becomes just that, and the order is FILLED.
     """
     account, orig_wire_id = order.account, order.wire_id
-    if new.wire_id != orig_wire_id:
+    if new.wire_id and new.wire_id != orig_wire_id:
         account.wires.setdefault(new.wire_id, []).append(order)
         order.former_wires += (orig_wire_id,)
         order.wire_id = new.wire_id

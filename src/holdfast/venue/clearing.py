@@ -35,6 +35,7 @@ class Clearing:
         self._history: deque[VenueOrder] = deque()
         self._fills: dict[str, Fill] = {}
         self._outbox: deque[tuple[Account, Report]] = deque()
+        self._flushing = False
         self._orders_total = self._executions_total = self._reports_total = 0
 
     def _execution_id(self) -> str:
@@ -61,10 +62,11 @@ class Clearing:
         *,
         execution: Execution | None = None,
         execution_ref: str = "",
+        wire_id: str = "",
         orig_wire_id: str = "",
         text: str = "",
     ) -> None:
-        """Queue one report about the order as it is now."""
+        """Queue one report about the order as it is now, under its own wire id by default."""
         order.sequence += 1
         order.stamp_ns = self.now_ns
         if not order.account.listeners:
@@ -73,7 +75,7 @@ class Clearing:
         listing = order.listing
         report = Report(
             kind=kind,
-            wire_id=order.wire_id,
+            wire_id=wire_id or order.wire_id,
             orig_wire_id=orig_wire_id,
             broker_order_id=order.broker_order_id,
             report_id=f"R-{self._reports_total}",
@@ -81,6 +83,7 @@ class Clearing:
             execution_ref=execution_ref,
             order_quantity=order.quantity,
             cumulative=order.cumulative,
+            full=order.status is Status.FILLED,
             limit_price=None if order.limit is None else listing.price(order.limit),
             stop_price=None if order.stop is None else listing.price(order.stop),
             text=text,
@@ -91,11 +94,16 @@ class Clearing:
 
     def flush(self) -> None:
         """Deliver what is queued, oldest first; a listener may cause more, which follows."""
-        outbox = self._outbox
-        while outbox:
-            account, report = outbox.popleft()
-            for listener in tuple(account.listeners):
-                listener(report)
+        if self._flushing:
+            return
+        self._flushing = True
+        try:
+            while self._outbox:
+                account, report = self._outbox.popleft()
+                for listener in tuple(account.listeners):
+                    listener(report)
+        finally:
+            self._flushing = False
 
     def end(self, order: VenueOrder, status: Status, text: str = "", word: str = "") -> None:
         """End an order and say so."""

@@ -73,10 +73,9 @@ class SimulatedMarket:
         shape, draws = self._shape, self._draws
         if draws.chance(shape.moves):
             self.move(1 if draws.bits() & 1 else -1)
-        else:
-            self._quote()
         if draws.chance(shape.takes):
             self.take(1 if draws.bits() & 1 else -1, draws.between(1, shape.lots_max))
+        self._quote()
 
     def move(self, ticks: int) -> None:
         """Move the middle, at most down to where all prices are still above zero, and requote."""

@@ -3,6 +3,7 @@
 It answers as a broker would: an order is taken or refused, and what becomes of it is told by
 reports. It is deterministic, reads no clock and waits for nothing: every act is given the time.
 Its books are its own (`books`), so that they can be compared with those of whoever trades on it.
+It trades round the clock, so `extended_hours` changes nothing here.
 """
 
 from collections import deque
@@ -221,7 +222,9 @@ class Venue:
         if verdict is not None:
             return verdict
         if owner.pending_reports:
-            self._clearing.report(order, ReportKind.PENDING_REPLACE)
+            self._clearing.report(
+                order, ReportKind.PENDING_REPLACE, wire_id=wire_id, orig_wire_id=order.wire_id
+            )
         if anew:
             hand_over(order, new, leaves_quantity, matcher, self._clearing)
             return self._admitted(new, matcher, ReportKind.REPLACED, order.wire_id)

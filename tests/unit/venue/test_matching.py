@@ -155,6 +155,22 @@ def test_fill_or_kill_does_not_count_what_self_trade_prevention_takes_away() -> 
     assert floor.state(own)[0] is floor.state(other)[0] is Status.OPEN
 
 
+def test_fill_or_kill_counts_a_reduce_only_order_for_no_more_than_it_can_trade() -> None:
+    """What the maker's own better offer sells first is no longer there to be reduced."""
+    floor = Floor()
+    floor.crowd.add("x", -1, 100, 50)
+    floor.placed("a", BUY, 3)
+    floor.crowd.clear()
+    floor.placed("a", SELL, 2, limit=100)
+    floor.placed("a", SELL, 3, limit=101, reduce_only=True)
+
+    too_much = floor.placed("b", BUY, 4, limit=101, time_in_force=FOK)
+    just_right = floor.placed("b", BUY, 3, limit=101, time_in_force=FOK)
+
+    assert floor.state(too_much) == (Status.CANCELED, D(0))
+    assert floor.state(just_right) == (Status.FILLED, D(3))
+
+
 def test_a_post_only_order_that_would_trade_is_refused_and_leaves_no_order() -> None:
     """Post-only either rests or is refused; the id of a refused order stays free."""
     floor = Floor()
@@ -320,7 +336,7 @@ def test_a_trailing_stop_follows_a_rising_price_and_never_falls_back() -> None:
     floor.crowd.trade(1, 100, 1)
     order = floor.placed("a", SELL, 5, order_type=OrderType.TRAILING_STOP, trail=D(3))
 
-    for price in (105, 103):
+    for price in (105, 104, 103):
         floor.crowd.trade(1, price, 1)
         assert floor.state(order) == (Status.OPEN, D(0))
     floor.crowd.trade(-1, 102, 1)
@@ -390,6 +406,32 @@ def test_terms_that_make_no_sense_are_refused_and_leave_nothing(terms: dict[str,
     assert isinstance(answer, Refused)
     assert answer.text
     assert floor.venue.orders("a") == floor.reports == []
+
+
+def test_an_order_in_a_symbol_that_is_not_listed_is_refused() -> None:
+    """An unknown symbol is an answer, not an error."""
+    floor = Floor()
+    terms = OrderTerms(symbol="XYZ", side=BUY, quantity=D(1))
+
+    answer = floor.venue.submit("a", "w", terms, 0)
+
+    assert isinstance(answer, Refused)
+    assert "XYZ" in answer.text
+
+
+def test_an_order_below_the_minimum_notional_is_refused() -> None:
+    """5 at 1.00 are worth less than the 10 that the instrument asks for."""
+    venue = Venue()
+    venue.add_listing(Instrument.of("MIN", minimum_notional=10))
+    venue.open_account("a")
+    terms = OrderTerms(
+        symbol="MIN", side=BUY, quantity=D(5), order_type=OrderType.LIMIT, limit_price=D(1)
+    )
+
+    answer = venue.submit("a", "w", terms, 0)
+
+    assert isinstance(answer, Refused)
+    assert "10" in answer.text
 
 
 def test_a_halted_symbol_takes_cancels_but_no_orders() -> None:

@@ -189,6 +189,19 @@ def test_a_correction_has_an_id_of_its_own_by_which_it_can_be_corrected_again() 
     assert floor.venue.crowd_books().positions == {"ABC": D(-3)}
 
 
+def test_a_correction_that_completes_an_order_ends_it() -> None:
+    """More than was left to fill is booked all the same, and the order is done (scenario 9)."""
+    floor = Floor()
+    order = floor.send("b", BUY, 5, 100)
+    floor.crowd.take(-1, 2)
+
+    floor.venue.correct(order.fills[0].execution.execution_id, D(6), D(100))
+
+    assert (order.status, order.cumulative) == (Status.FILLED, D(6))
+    assert floor.venue.top("ABC").bid is None
+    assert floor.venue.orders("b", working=True) == []
+
+
 def test_a_bust_of_a_replaced_order_lowers_what_its_successor_carries() -> None:
     """What was carried over to a new broker order goes with the trade it came from."""
     floor = Floor()
@@ -207,6 +220,8 @@ def test_a_bust_of_a_replaced_order_lowers_what_its_successor_carries() -> None:
     assert order.successor is not None
     assert (order.successor.cumulative, order.successor.leaves) == (D(0), 6)
     assert floor.venue.top("ABC").bid_quantity == 6
+    floor.crowd.take(-1, 1)
+    assert order.successor.snapshot().average_price == D(100)
 
 
 @pytest.mark.parametrize("call", ["unknown", "twice", "off_lot", "off_tick", "zero"])

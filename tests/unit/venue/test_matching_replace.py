@@ -10,6 +10,7 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Accepted, RefusalCode, Refused, Report, ReportKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import OrderType, Side, Status
+from holdfast.errors import InputError
 from holdfast.venue.orders import VenueOrder
 from holdfast.venue.paper import Venue
 
@@ -113,7 +114,8 @@ def test_one_account_cannot_touch_the_orders_of_another() -> None:
 
     answer = floor.venue.cancel("other", broker_order_id=order.broker_order_id, now_ns=0)
 
-    assert answer == Refused(text=answer.text, code=RefusalCode.UNKNOWN_ORDER)  # type: ignore[union-attr]  # a refusal, as just asserted
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.UNKNOWN_ORDER
 
 
 def test_pending_reports_come_first_where_the_account_has_them() -> None:
@@ -126,6 +128,7 @@ def test_pending_reports_come_first_where_the_account_has_them() -> None:
 
     assert (replaced.final, cancelled.final) == (False, False)
     assert floor.kinds() == ["new", "pending_replace", "replaced", "pending_cancel", "canceled"]
+    assert [(r.wire_id, r.orig_wire_id) for r in floor.reports[1:3]] == [("w2", "w1")] * 2
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,24 @@ def test_a_refused_replace_leaves_the_order_as_it_was() -> None:
     assert floor.order("w1").limit == 100
 
 
+def test_a_replace_is_refused_during_a_halt_and_of_a_suspended_order() -> None:
+    """The order stands as it was, and the halt has its own code."""
+    floor = Floor()
+    order = floor.submit("w1", 5, 100)
+    floor.venue.halt("ABC")
+    halted = floor.replace("w2", "w1", 6, 100)
+    floor.venue.resume("ABC")
+    floor.venue.suspend(order.broker_order_id)
+    suspended = floor.replace("w2", "w1", 6, 100)
+
+    assert halted.code is RefusalCode.MARKET_CLOSED
+    assert isinstance(suspended, Refused)
+    assert floor.order("w1").lots == 5
+    floor.venue.release(order.broker_order_id)
+    with pytest.raises(InputError, match="not suspended"):
+        floor.venue.release(order.broker_order_id)
+
+
 def test_a_broker_without_native_replace_refuses_it() -> None:
     """The capability `native_replace` is enforced."""
     floor = Floor(native_replace=False)
@@ -301,13 +322,18 @@ def test_a_wire_id_is_unique_for_as_long_as_the_broker_says(
 
 def test_order_types_times_in_force_and_notionals_are_taken_as_declared() -> None:
     """What the capabilities leave out is refused (scenario 41)."""
-    floor = Floor(
-        order_types=frozenset({OrderType.LIMIT}), times_in_force=frozenset(), notional=False
-    )
+    floor = Floor(order_types=frozenset({OrderType.LIMIT}), times_in_force=frozenset())
 
-    assert isinstance(floor.submit("w1", 5, 100), Refused)
-    market = OrderTerms(symbol="ABC", side=Side.BUY, notional=D(5))
-    assert isinstance(floor.venue.submit("main", "w2", market, 0), Refused)
+    market = OrderTerms(symbol="ABC", side=Side.BUY, quantity=D(5))
+    answers = [floor.submit("w1", 5, 100), floor.venue.submit("main", "w2", market, 0)]
+
+    assert "time in force" in answers[0].text
+    assert "market orders" in answers[1].text
+    floor = Floor(notional=False)
+    by_money = OrderTerms(symbol="ABC", side=Side.BUY, notional=D(5))
+    answer = floor.venue.submit("main", "w1", by_money, 0)
+    assert isinstance(answer, Refused)
+    assert "notional" in answer.text
 
 
 def test_a_stop_order_is_replaced_while_it_waits() -> None:
