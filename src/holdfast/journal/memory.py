@@ -215,8 +215,9 @@ class MemoryJournal:
         self._refused.clear()
         self._counts["recoveries"] += 1
 
-    def keep_raw(self, desk: str, number: int, at_ns: int, body: bytes) -> None:  # noqa: ARG002 - kept for ever here
-        """Keep the last raw broker body of an order."""
+    def keep_raw(self, desk: str, number: int, at_ns: int, body: bytes) -> None:
+        """Keep the last raw broker body of an order, for as long as the store lives."""
+        del at_ns  # nothing grows too old here
         self.store.raw[desk, number] = body
 
     def statistics(self) -> dict[str, int]:

@@ -30,7 +30,8 @@ class Insert:
 
     def __init__(self, table: str, columns: str, on_conflict: str = "") -> None:
         self.width = len(columns.split(","))
-        self._head = f"INSERT INTO {table} ({columns}) SELECT * FROM (VALUES "  # noqa: S608 - ours
+        into = f"INSERT INTO {table} ({columns})"
+        self._head = f"{into} SELECT * FROM (VALUES "  # noqa: S608 - our own names alone
         self._foot = f") WHERE column1 IS NOT NULL {on_conflict}"
         self._texts: dict[int, str] = {}
 

@@ -18,6 +18,7 @@ from holdfast.errors import JournalUnwritable, JournalVersionError
 FORMAT: Final = 1
 APPLICATION_ID: Final = 0x484F4C44  # "HOLD"
 PAGE_BYTES: Final = 4096
+SQLITE_MIN: Final = (3, 51, 3)
 # Statements for each power of two up to the largest insert, for five tables; see rows.py.
 STATEMENTS_KEPT: Final = 100
 
@@ -87,9 +88,15 @@ def open_writer(path: str, *, vfs: str = "", busy_ms: int) -> apsw.Connection:
 
     Raises:
         JournalVersionError: a newer format.
-        JournalUnwritable: the database belongs to another program.
+        JournalUnwritable: the database belongs to another program, or SQLite is too old.
         apsw.Error: anything that SQLite itself refuses; see faults.py.
     """
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split("."))) < SQLITE_MIN:
+        raise JournalUnwritable(
+            f"SQLite {found} can damage a journal that is read while it is written; install apsw "
+            f"{'.'.join(map(str, SQLITE_MIN))} or later from its own packages, which bring SQLite"
+        )
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection(
         path, flags=flags, vfs=vfs or None, statementcachesize=STATEMENTS_KEPT

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from copy import copy
 from itertools import chain
+from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from typing import Final, NamedTuple, TypeAlias
 
 import apsw
@@ -30,6 +31,10 @@ EVENTS_PER_COMMIT_MAX: Final = 4096
 # Big enough that it cannot fit into the slack of the last pages: on a full disk it must fail.
 PROBE_BYTES: Final = 65536
 NS_PER_DAY: Final = 86_400_000_000_000
+_COUNTS: Final = (
+    "records bytes commits batches batches_per_commit_max failures conflicts recoveries "
+    "checkpoints snapshots snapshots_lost raw"
+)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -39,6 +44,7 @@ class Append(NamedTuple):
 
     batch: Batch
     done: Done
+    events: int
 
 
 class KeepRaw(NamedTuple):
@@ -77,25 +83,10 @@ class Writer:
         self, connection: apsw.Connection, path: str, *, checkpoint_pages: int, raw_days: int
     ) -> None:
         self.heads = load_heads(connection)
-        self.counts = dict.fromkeys(
-            (
-                "records",
-                "bytes",
-                "commits",
-                "batches",
-                "batches_per_commit_max",
-                "failures",
-                "conflicts",
-                "recoveries",
-                "checkpoints",
-                "snapshots",
-                "snapshots_lost",
-                "raw",
-            ),
-            0,
-        )
+        self.counts = dict.fromkeys(_COUNTS.split(), 0)
         self._connection, self._path = connection, path
         self._checkpoint_pages, self._raw_ns = checkpoint_pages, raw_days * NS_PER_DAY
+        self._inode = Path(path).stat().st_ino
         self._pages = 0  # written to the log since it was last folded into the database
         self._failed: JournalError | None = None
         self._refused: dict[str, JournalError] = {}
@@ -121,7 +112,14 @@ class Writer:
             self._queue.put(job)
 
     def call(self, run: Callable[[], bool]) -> None:
-        """Run something on the thread after all that is queued, and wait for it."""
+        """Run something on the thread after all that is queued, and wait for it.
+
+        Raises:
+            Closed: the journal was closed.
+            RuntimeError: called by a listener, for which the thread waits.
+        """
+        if current_thread() is self._thread:
+            raise RuntimeError("a listener cannot wait for the thread that calls it")
         result: Future[None] = Future()
         self.submit(Control(run, result))
         result.result()
@@ -133,6 +131,7 @@ class Writer:
             JournalError: it still cannot be written.
         """
         try:
+            self._check_place()
             self._probe(PROBE_BYTES)
             # Frames of a commit that failed must not be found behind later ones after a crash.
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -181,35 +180,38 @@ class Writer:
                 if type(job) is Control:
                     return jobs, job
                 jobs.append(job)
-                events += len(job.batch.events) if type(job) is Append else 1
+                events += job.events if type(job) is Append else 1
         except Empty:
             pass
         return jobs, None
 
     def _commit(self, jobs: Sequence[Append], raws: Sequence[KeepRaw]) -> None:
         """Make all batches durable together, then tell everyone in the order of appending."""
+        try:
+            errors = self._store(jobs, raws)
+        except Exception as error:  # noqa: BLE001 - an end of this thread would be worse
+            errors = [self._fail(error)] * len(jobs)
+        for job, outcome in zip(jobs, errors, strict=True):
+            _tell(job.done, outcome)
+
+    def _store(self, jobs: Sequence[Append], raws: Sequence[KeepRaw]) -> list[JournalError | None]:
+        """Seal and write what fits; return for each batch why it was not stored."""
         heads = dict(self.heads)
         sealed: list[rows.Row] = []
-        answers: list[tuple[Done, JournalError | None]] = []
-        taken: list[Batch] = []
-        for batch, done in jobs:
-            error = self._failed or self._refused.get(batch.desk)
-            if error is None:
-                error = self._take(batch, heads, sealed)
-            if error is None:
-                taken.append(batch)
-            answers.append((done, error))
-        failure = self._failed
-        if failure is None and (taken or raws):
+        errors = [self._failed or self._take(job.batch, heads, sealed) for job in jobs]
+        taken = [job.batch for job, error in zip(jobs, errors, strict=True) if error is None]
+        if self._failed is None and (taken or raws):
             failure = self._transact(taken, sealed, heads, raws)
-        for done, error in answers:
-            _tell(done, error or failure)
+            return [error or failure for error in errors]
+        return errors
 
     def _take(
         self, batch: Batch, heads: dict[str, Head], sealed: list[rows.Row]
     ) -> JournalError | None:
         """Seal a batch behind its desk's head; a batch that does not fit refuses all later ones."""
         desk = batch.desk
+        if desk in self._refused:
+            return self._refused[desk]
         head = heads.get(desk) or Head()
         if batch.first_seq != head.seq + 1:
             self.counts["conflicts"] += 1
@@ -320,12 +322,28 @@ class Writer:
         """Fold the log into the database; after `done`, so that nobody waits for it."""
         self._pages = 0
         try:
+            self._check_place()
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except JournalUnwritable as error:
+            self._failed = error
+            return
         except apsw.Error as error:
             # The log holds everything; it only grows until a later checkpoint succeeds.
             _log.warning("the log of %s was not folded into it: %s", self._path, error)
             return
         self.counts["checkpoints"] += 1
+
+    def _check_place(self) -> None:
+        """See that the file is still the one at the path; SQLite would write on into nowhere."""
+        try:
+            there = Path(self._path).stat().st_ino == self._inode
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise JournalUnwritable(
+                f"{self._path} was moved or removed while in use; stop this process, put the file "
+                "and the log beside it back, and start again"
+            )
 
     def _count(self, batches: int, sealed: Sequence[rows.Row], raws: int) -> None:
         counts = self.counts

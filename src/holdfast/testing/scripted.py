@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -34,6 +34,8 @@ from holdfast.journal.memory import MemoryJournal
 from holdfast.ports import Broker, OpenOrders
 from holdfast.testing.world import VirtualLoop
 from holdfast.wiring import JournalChoice, OrderManager
+
+_Kind = TypeVar("_Kind", SubmitOrder, CancelOrder, ReplaceOrder, LookupOrder)
 
 EPOCH: Final = "0123456789ab"
 INSTRUMENTS: Final = (
@@ -84,9 +86,9 @@ class ScriptedBroker:
         """Queue what the next calls of a kind do."""
         self._script.setdefault(face, deque()).extend(steps)
 
-    def sent(self, kind: type[Effect]) -> list[Effect]:
+    def sent(self, kind: type[_Kind]) -> list[_Kind]:
         """Return the calls of one kind."""
-        return [call for call in self.calls if type(call) is kind]
+        return [call for call in self.calls if isinstance(call, kind)]
 
     # The port.
 
@@ -203,6 +205,21 @@ class ScriptedBroker:
                 )
             )
         return trade
+
+    def bust(self, wire_id: str, report_id: str) -> Report:
+        """Take back an order's last trade; returns the report of it, which is not sent."""
+        trade = self.executions[wire_id].pop()
+        filled = sum((each.quantity for each in self.executions[wire_id]), ZERO)
+        status = Status.PARTIAL_FILL if filled else Status.OPEN
+        shown = self._show(wire_id, cumulative=filled, status=status)
+        return Report(
+            kind=ReportKind.TRADE_CANCEL,
+            broker_order_id=shown.broker_order_id,
+            execution_ref=trade.execution_id,
+            report_id=report_id,
+            cumulative=filled,
+            sequence=shown.sequence,
+        )
 
     def place_by_hand(self, broker_order_id: str, symbol: str, quantity: object) -> None:
         """Let the account have an order that no desk sent."""

@@ -53,9 +53,15 @@ def torn(operation: Operation) -> int:
     return len(operation.data) // 2 if half else len(operation.data)
 
 
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    with Disk("faulty") as made_disk:
+        yield made_disk
+
+
 @pytest.mark.parametrize("fate", [whole, nothing, torn])
 def test_a_stop_after_any_operation_loses_nothing_durable(
-    life: Life, fate: Fate, tmp_path: Path
+    life: Life, fate: Fate, disk: Disk, tmp_path: Path
 ) -> None:
     """Whatever of the unsynced writes arrives, the records are a prefix of what was appended,
     whole batches, with everything that was reported durable (scenario 85; trap 49).
@@ -66,7 +72,7 @@ def test_a_stop_after_any_operation_loses_nothing_durable(
             continue  # what arrived is the same as at the stop before
         folder = tmp_path / str(stop)
         crash(life.operations[:stop], folder, fate)
-        journal = SqliteJournal(folder / "journal.db")
+        journal = SqliteJournal(folder / "journal.db", vfs=disk.name)
         events = [decode(record) for record in journal.records("alpha")]
         told = sum(1 for after in life.durable if after <= stop)
         assert len(events) % 3 == 0
@@ -91,16 +97,18 @@ def left_behind(folder: Path, batches: int) -> None:
         (folder / f"made.db{suffix}").rename(folder / f"journal.db{suffix}")
 
 
-def reopened(path: Path) -> tuple[int, str]:
-    journal = SqliteJournal(path)
+def reopened(path: Path, vfs: str = "") -> tuple[int, str]:
+    journal = SqliteJournal(path, vfs=vfs)
     try:
         return journal.head("alpha").seq, journal.recovery_report
     finally:
         journal.close()
 
 
-def test_a_log_cut_anywhere_is_recovered_with_a_report(tmp_path: Path) -> None:
-    """Whole transactions before the cut are kept; the rest of a cut one is reported (scenario 86)."""
+def test_a_log_cut_anywhere_is_recovered_with_a_report(disk: Disk, tmp_path: Path) -> None:
+    """Whole transactions before the cut are kept, what is left of the cut one is reported
+    (scenario 86).
+    """
     left_behind(tmp_path, 4)
     path, log = tmp_path / "journal.db", tmp_path / "journal.db-wal"
     database, content = path.read_bytes(), log.read_bytes()
@@ -110,7 +118,7 @@ def test_a_log_cut_anywhere_is_recovered_with_a_report(tmp_path: Path) -> None:
     for cut in sorted({0, 10, *cuts, len(content)}):
         path.write_bytes(database)
         log.write_bytes(content[:cut])
-        seq, report = reopened(path)
+        seq, report = reopened(path, disk.name)
         kept = [end for end in ends if end <= cut]
         assert seq == max(0, len(kept) - (len(commits) - 4))
         whole_transactions = cut in {0, 32, *ends}
@@ -120,7 +128,7 @@ def test_a_log_cut_anywhere_is_recovered_with_a_report(tmp_path: Path) -> None:
             assert "reconcile" in report
 
 
-def test_a_damaged_log_is_refused_and_left_for_examination(tmp_path: Path) -> None:
+def test_a_damaged_log_is_refused_and_left_for_examination(disk: Disk, tmp_path: Path) -> None:
     """A byte flipped in a transaction that others follow is damage, never a quiet loss
     (scenario 86).
     """
@@ -135,7 +143,7 @@ def test_a_damaged_log_is_refused_and_left_for_examination(tmp_path: Path) -> No
         damaged[place] ^= 0x10
         log.write_bytes(damaged)
         if place >= last:
-            seq, report = reopened(path)
+            seq, report = reopened(path, disk.name)
             assert seq == 3
             assert report
             continue
@@ -161,12 +169,6 @@ def test_what_to_do_about_a_damaged_log_works(tmp_path: Path) -> None:
     seq, report = reopened(path)
     assert 0 < seq < 4
     assert report == ""
-
-
-@pytest.fixture
-def disk() -> Iterator[Disk]:
-    with Disk("faulty") as made_disk:
-        yield made_disk
 
 
 def full(_: Operation) -> Exception:

@@ -1,6 +1,5 @@
 """What is refused on opening a journal, what is said about it, and that nothing is changed."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_missing_folder_is_said(tmp_path: Path) -> None:
     """The journal's folder must exist: it is not created by a typing error (scenario 87)."""
-    with pytest.raises(JournalUnwritable, match="missing.*does not exist; create it"):
+    with pytest.raises(JournalUnwritable, match=r"missing.*does not exist; create it"):
         SqliteJournal(tmp_path / "missing" / "journal.db")
     assert list(tmp_path.iterdir()) == []
 
@@ -64,7 +63,7 @@ def test_another_programs_database_is_left_alone(path: Path, change: Change) -> 
     """A database without the journal's mark is refused as it is."""
     change("CREATE TABLE bookmarks (url TEXT)")
     before = contents(path.parent)
-    with pytest.raises(JournalUnwritable, match="another program.*Name another file"):
+    with pytest.raises(JournalUnwritable, match=r"another program.*Name another file"):
         SqliteJournal(path)
     with pytest.raises(JournalUnwritable, match="another program"):
         SqliteJournal.read_only(path)
@@ -85,7 +84,7 @@ def test_a_journal_carries_its_mark(written: Path) -> None:
     """The file says what it is: application id, format, and a write-ahead log."""
     connection = apsw.Connection(str(written), flags=apsw.SQLITE_OPEN_READONLY)
     marks = ("application_id", "user_version", "journal_mode")
-    found = [connection.execute(f"PRAGMA {mark}").fetchone()[0] for mark in marks]
+    found = [connection.execute(f"PRAGMA {mark}").get for mark in marks]
     connection.close()
     assert found == [APPLICATION_ID, FORMAT, "wal"]
 
@@ -94,9 +93,17 @@ def test_every_commit_is_synced(written: Path) -> None:
     """The writer syncs each commit and checkpoints by itself alone (trap 69)."""
     journal = SqliteJournal(written)
     pragmas = ("synchronous", "wal_autocheckpoint")
-    found = [journal._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+    found = [journal._connection.execute(f"PRAGMA {name}").get for name in pragmas]
     journal.close()
     assert found == [2, 0]
+
+
+def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SQLite that can damage a journal in WAL mode is named before it touches one (trap 69)."""
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(JournalUnwritable, match=r"SQLite 3\.51\.2 can damage.*3\.51\.3 or later"):
+        SqliteJournal(path)
+    assert not path.exists()
 
 
 def test_an_empty_file_becomes_a_journal(path: Path) -> None:
@@ -179,7 +186,10 @@ def test_reading_goes_on_while_the_owner_writes(path: Path) -> None:
 
 def test_an_orderly_end_leaves_one_file(written: Path) -> None:
     """After `close` the log is folded into the database, and there is nothing to report."""
-    assert sorted(os.listdir(written.parent)) == ["journal.db", "journal.db.lock"]
+    assert sorted(file.name for file in written.parent.iterdir()) == [
+        "journal.db",
+        "journal.db.lock",
+    ]
     journal = SqliteJournal(written)
     assert journal.recovery_report == ""
     assert journal.statistics()["discarded_frames"] == 0
@@ -200,3 +210,25 @@ def test_people_can_read_it_with_sql(written: Path) -> None:
     assert orders[0] == (1, "10", "2503.00", "1970-01-01T00:00:00.000000002Z")
     assert reader.query("SELECT count(*), min(desk) FROM v_executions") == [(2, "alpha")]
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "seq"),
+    [
+        ("DELETE FROM records WHERE seq > 7", 8),
+        ("UPDATE records SET hash = zeroblob(32) WHERE seq = 10", 10),
+        ("DELETE FROM heads WHERE desk = 'beta'; UPDATE heads SET seq = 9", 10),
+    ],
+)
+def test_a_journal_that_does_not_end_where_it_did_is_not_written_to(
+    written: Path, change: Change, sql: str, seq: int
+) -> None:
+    """Records missing from the end are found on opening, before a new one takes their numbers
+    (scenario 86).
+    """
+    change(sql)
+    before = contents(written.parent)
+    with pytest.raises(JournalDamaged, match=f"record {seq}.*holdfast verify") as caught:
+        SqliteJournal(written)
+    assert (caught.value.desk, caught.value.seq) == ("alpha", seq)
+    assert contents(written.parent) == before

@@ -86,7 +86,7 @@ def test_what_a_newer_version_wrote_is_a_problem_of_reading(path: Path) -> None:
     journal = SqliteJournal(path)
     write(journal, made(1, 2))
     journal._connection.execute("UPDATE records SET kind = 'order_teleported' WHERE seq = 2")
-    record = list(journal._reader.stored("alpha", 1))[0]
+    record = journal._reader.stored("alpha", 1)[0]
     journal._connection.execute("UPDATE records SET hash = ? WHERE seq = 2", (link_of(record),))
     journal._connection.execute("UPDATE heads SET hash = ?", (link_of(record),))
     journal.close()

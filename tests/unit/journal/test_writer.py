@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Flag
 from threading import current_thread, main_thread
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import pytest
@@ -163,8 +163,10 @@ def test_a_locked_database_is_said(opened: Open, path: Path) -> None:
     error = Receipt(journal, made(2)).wait()
     assert isinstance(error, JournalUnwritable)
     assert "another program holds the database locked; end it" in str(error)
+    journal.keep_raw("alpha", 1, 1, b"raw")
     with pytest.raises(JournalUnwritable, match="locked"):
         journal.recover()
+    assert journal.statistics()["failures"] == 1  # nothing was tried again meanwhile
     other.execute("ROLLBACK")
     other.close()
     journal.recover()
@@ -214,7 +216,7 @@ def test_a_probe_needs_room(opened: Open) -> None:
     """Where the last pages have slack but the disk is full, recovering fails (scenario 87)."""
     journal = opened()
     write(journal, made(1))
-    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    pages = journal._connection.execute("PRAGMA page_count").get
     journal._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
     journal._connection.execute("BEGIN IMMEDIATE")  # an empty transaction needs no room
     journal._connection.execute("COMMIT")
@@ -236,6 +238,52 @@ def test_the_log_stays_small(opened: Open, path: Path) -> None:
     counts = journal.statistics()
     assert counts["checkpoints"] >= 5
     assert counts["journal_bytes"] == path.stat().st_size + sizes[-1]
+
+
+def test_a_journal_that_was_removed_is_not_written_into_nowhere(opened: Open, path: Path) -> None:
+    """A file that is no longer at its path is noticed within one checkpoint (scenario 87)."""
+    journal = opened(checkpoint_pages=20)
+    write(journal, made(1))
+    away = path.rename(path.with_suffix(".old"))
+    outcomes = [Receipt(journal, made(2 + 100 * place, 100)).wait() for place in range(10)]
+    stored = outcomes.count(None)
+    assert 0 < stored < 10
+    assert isinstance(outcomes[-1], JournalUnwritable)
+    assert "moved or removed" in str(outcomes[-1])
+    raised(JournalUnwritable, journal.recover)
+    away.rename(path)
+    journal.recover()
+    write(journal, made(2 + 100 * stored))
+
+
+def test_a_listener_cannot_wait_for_its_own_thread(opened: Open) -> None:
+    """Recovering from within `done` is an error and not a standstill."""
+    journal = opened()
+    seen: list[str] = []
+
+    def recover(error: BaseException | None) -> None:
+        try:
+            journal.recover()
+        except RuntimeError as wrong:
+            seen.append(str(wrong))
+
+    journal.append(made(1), recover)
+    write(journal, made(2))
+    assert seen == ["a listener cannot wait for the thread that calls it"]
+
+
+def test_a_batch_that_is_none_does_not_end_the_thread(opened: Open) -> None:
+    """Whatever is wrong with a batch, its owner is told, and the journal can recover."""
+    journal = opened()
+    desk: Any = ["no", "text"]
+    wrong = Batch(desk=desk, first_seq=1, events=[accepted(1)])
+    assert isinstance(Receipt(journal, wrong).wait(), JournalUnwritable)
+    journal.recover()
+    write(journal, made(1))
+    events: Any = iter([accepted(2)])
+    with pytest.raises(TypeError):
+        Receipt(journal, Batch(desk="alpha", first_seq=2, events=events))
+    write(journal, made(2))
 
 
 def test_a_slow_reader_of_records_holds_nothing_up(opened: Open) -> None:
