@@ -83,7 +83,11 @@ class OrderManager(Manager):
         opened = open_journal(journal)
         try:
             parts = Parts(opened, broker, options, clock)
-            await parts.open()
+            try:
+                await parts.open()
+            except BaseException:
+                await parts.abandon()
+                raise
         except BaseException:
             opened.close()
             raise

@@ -33,8 +33,7 @@ from holdfast.domain.reports import (
     ReportKind,
     Unknown,
 )
-from holdfast.domain.sanity import MOMENT_MAX
-from holdfast.domain.values import Status
+from holdfast.domain.values import MOMENT_MAX, Status
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 # No broker asks for more, and an answer that does must not hold back a cancel for days.

@@ -23,8 +23,12 @@ from holdfast.domain.values import ZERO, add, mul, neg, sub
 
 
 class Change(Struct, frozen=True, gc=False):
-    """Traded quantity that came (above zero) or went (below zero) at a price."""
+    """Traded quantity that came (above zero) or went (below zero) at a price.
 
+    `execution_id` is what it is booked under: an undo names the trade that it takes back.
+    """
+
+    execution_id: str
     quantity: Decimal
     price: Decimal
     fee: Decimal | None = None
@@ -66,11 +70,19 @@ class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
         """Tell whether this execution, or a version of it, is booked."""
         return self.root(execution_id) in self.executions
 
-    def is_older(self, stamp_ns: int, sequence: int) -> bool:
-        """Tell whether a report is older than what is applied: by sequence, else by stamp."""
+    def news(self, stamp_ns: int, sequence: int) -> int | None:
+        """Return above, at or below zero for a report newer than, as old as, or older than this.
+
+        By sequence, else by stamp; None where there is nothing to compare.
+        """
         if sequence and self.sequence:
-            return sequence < self.sequence
-        return bool(stamp_ns and self.stamp_ns) and stamp_ns < self.stamp_ns
+            return sequence - self.sequence
+        return stamp_ns - self.stamp_ns if stamp_ns and self.stamp_ns else None
+
+    def is_older(self, stamp_ns: int, sequence: int) -> bool:
+        """Tell whether a report is older than what is applied."""
+        news = self.news(stamp_ns, sequence)
+        return news is not None and news < 0
 
     def note(self, stamp_ns: int, sequence: int) -> None:
         """Remember how new the newest applied report is."""
@@ -83,9 +95,7 @@ def book(leg: Leg, execution: Execution) -> list[Change]:
     leg.executions[execution.execution_id] = execution
     leg.real = add(leg.real, execution.quantity)
     changes = _take_inferred(leg, execution.quantity) if leg.waiting else []
-    changes.append(
-        Change(execution.quantity, execution.price, execution.fee, execution.fee_currency)
-    )
+    changes.append(_change(execution))
     return changes
 
 
@@ -93,7 +103,7 @@ def book_inferred(leg: Leg, execution: Execution) -> list[Change]:
     """Count a difference of cumulative figures until the executions behind it are known."""
     leg.waiting[execution.execution_id] = execution
     leg.inferred = add(leg.inferred, execution.quantity)
-    return [Change(execution.quantity, execution.price)]
+    return [_change(execution)]
 
 
 def amend(leg: Leg, version: Execution, execution_id: str, alias: str) -> list[Change]:
@@ -114,9 +124,7 @@ def amend(leg: Leg, version: Execution, execution_id: str, alias: str) -> list[C
         leg.real = sub(leg.real, before.quantity)
         changes = [_undo(before)]
     leg.real = add(leg.real, version.quantity)
-    changes.append(
-        Change(version.quantity, version.price, version.fee, version.fee_currency, amends=True)
-    )
+    changes.append(_change(version, amends=True))
     return changes
 
 
@@ -144,7 +152,7 @@ def _take_inferred(leg: Leg, quantity: Decimal) -> list[Change]:
             leg.waiting[execution_id] = msgspec.structs.replace(guess, quantity=rest)
         else:
             del leg.waiting[execution_id]
-        changes.append(Change(neg(taken), guess.price, amends=True))
+        changes.append(Change(execution_id, neg(taken), guess.price, amends=True))
     return changes
 
 
@@ -154,13 +162,17 @@ def _amend_inferred(leg: Leg, version: Execution, execution_id: str) -> list[Cha
     if version.quantity:
         leg.waiting[execution_id] = version
         leg.inferred = add(leg.inferred, version.quantity)
-    return [_undo(before), Change(version.quantity, version.price, amends=True)]
+    return [_undo(before), _change(version, amends=True)]
 
 
-def _undo(execution: Execution) -> Change:
-    fee = None if execution.fee is None else neg(execution.fee)
-    quantity = neg(execution.quantity)
-    return Change(quantity, execution.price, fee, execution.fee_currency, amends=True)
+def _change(made: Execution, *, amends: bool = False) -> Change:
+    return Change(made.execution_id, made.quantity, made.price, made.fee, made.fee_currency, amends)
+
+
+def _undo(made: Execution) -> Change:
+    fee = None if made.fee is None else neg(made.fee)
+    quantity = neg(made.quantity)
+    return Change(made.execution_id, quantity, made.price, fee, made.fee_currency, amends=True)
 
 
 def notional(change: Change) -> Decimal:

@@ -14,6 +14,7 @@ from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Sighting, Snapshot
+from holdfast.domain.trades import check_fill
 from holdfast.domain.values import (
     DECIMALS_MAX,
     INTEGER_DIGITS_MAX,
@@ -55,9 +56,9 @@ def hold(work: Work, order: Order, snapshot: Snapshot) -> None:
 
 def book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
     """Book what the broker's figure exceeds the executions by, as an inferred execution."""
-    leg = order.find_leg(snapshot.broker_order_id)
-    if leg is None or snapshot.cumulative is None:
+    if snapshot.cumulative is None:
         return
+    leg = leg_of(order, snapshot)
     missing = sub(snapshot.cumulative, order.counted(leg))
     if missing <= 0:
         return
@@ -65,6 +66,7 @@ def book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
     execution_id = _derived_id(name)
     while execution_id in leg.waiting:
         execution_id = _derived_id(execution_id)
+    before = order.status
     work.out(
         e.OrderFilled(
             at_ns=work.now_ns,
@@ -80,6 +82,13 @@ def book_difference(work: Work, order: Order, snapshot: Snapshot) -> None:
             sequence=snapshot.sequence,
         )
     )
+    check_fill(work, order, before, leg.broker_order_id, execution_id)
+
+
+def leg_of(order: Order, snapshot: Snapshot) -> Leg:
+    """Return the broker order that a snapshot shows; an empty one where it is not known yet."""
+    leg = order.find_leg(snapshot.broker_order_id)
+    return leg if leg is not None else Leg(broker_order_id=snapshot.broker_order_id)
 
 
 def _derived_id(name: str) -> str:

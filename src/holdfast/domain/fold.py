@@ -110,7 +110,8 @@ def _overrule(order: Order, fact: Overrule, at_ns: int) -> None:
     if order.is_terminal:
         _ended(order, at_ns)
     else:
-        order.completed_ns = 0
+        order.completed_ns, order.alive = 0, None
+        order.submitted_ns = order.submitted_ns or at_ns
 
 
 def _accepted(order: Order, event: e.OrderAccepted, _lot: Decimal) -> list[Change]:
@@ -142,9 +143,6 @@ def _filled(order: Order, event: e.OrderFilled, lot: Decimal) -> list[Change]:
     order.first_fill_ns = order.first_fill_ns or event.at_ns
     full = event.full or is_full(order, lot)
     if order.is_terminal:
-        if order.status is Status.FAILED:
-            order.alive = None
-            order.submitted_ns = order.submitted_ns or event.at_ns
         _overrule(order, Overrule.FILL_FULL if full else Overrule.FILL_PART, event.at_ns)
     else:
         _go(order, Fact.FILL_LAST if full else Fact.FILL_PART, event.at_ns)
@@ -191,15 +189,23 @@ def _released(order: Order, _event: e.SnapshotReleased, _lot: Decimal) -> list[C
     return []
 
 
+def _note_end(order: Order, stamp_ns: int, sequence: int) -> None:
+    """Remember how new the end is; one without a stamp can be compared with nothing."""
+    if stamp_ns or sequence:
+        order.note(stamp_ns, sequence)
+    elif order.legs:
+        order.legs[-1].stamp_ns = order.legs[-1].sequence = 0
+
+
 def _canceled(order: Order, event: e.OrderCanceled, _lot: Decimal) -> list[Change]:
-    order.note(event.stamp_ns, event.sequence)
+    _note_end(order, event.stamp_ns, event.sequence)
     order.text = event.word
     _go(order, Fact.CANCEL, event.at_ns)
     return []
 
 
 def _expired(order: Order, event: e.OrderExpired, _lot: Decimal) -> list[Change]:
-    order.note(event.stamp_ns, event.sequence)
+    _note_end(order, event.stamp_ns, event.sequence)
     order.text = event.word
     _go(order, Fact.EXPIRE, event.at_ns)
     return []
@@ -290,10 +296,8 @@ def _revived(order: Order, event: e.OrderRevived, _lot: Decimal) -> list[Change]
     leg.ended = False
     order.legs.remove(leg)
     order.legs.append(leg)
-    order.alive = None
     some = order.filled_quantity > 0
     _overrule(order, Overrule.ALIVE_PART if some else Overrule.ALIVE_NONE, event.at_ns)
-    order.submitted_ns = order.submitted_ns or event.at_ns
     return []
 
 
@@ -301,6 +305,7 @@ def _resolved(order: Order, event: e.OrderResolved, _lot: Decimal) -> list[Chang
     order.code, order.text = "RESOLVED", f"{event.by}: {event.reason}"
     fact = Fact.FAIL if event.status == Status.FAILED else Fact.CANCEL
     order.lookup = None
+    _note_end(order, 0, 0)
     _go(order, fact, event.at_ns)
     order.wishes = []
     return []

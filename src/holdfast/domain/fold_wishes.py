@@ -100,7 +100,7 @@ def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list
         reason=event.reason,
     )
     for wish in order.wishes:
-        if (wish.needs_answer or order.is_terminal) and wish.due_ns <= event.at_ns:
+        if (wish.needs_answer or order.is_terminal) and 0 < wish.due_ns <= event.at_ns:
             wish.due_ns = event.again_ns
     return []
 

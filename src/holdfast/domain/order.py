@@ -189,9 +189,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         if self.held is None or self.held.cumulative is None:
             return self.filled_quantity
         leg = self.find_leg(self.held.broker_order_id)
-        if leg is None:
-            return self.filled_quantity
-        missing = sub(self.held.cumulative, self.counted(leg))
+        known = self.counted(leg) if leg is not None else ZERO
+        missing = sub(self.held.cumulative, known)
         return add(self.filled_quantity, missing) if missing > 0 else self.filled_quantity
 
     @property

@@ -97,8 +97,13 @@ class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Trade(Struct, frozen=True, gc=False, array_like=True):
-    """A signed quantity at a price, and what a fee took of the quantity."""
+    """A signed quantity at a price, and what a fee took of the quantity.
 
+    `number` and `execution_id` say whose it is, so that a bust takes back this one and no other.
+    """
+
+    number: int
+    execution_id: str
     quantity: Decimal
     price: Decimal
     taken: Decimal = ZERO
@@ -148,14 +153,14 @@ class Position(Struct, kw_only=True, omit_defaults=True):
         self.base = Book(quantity=quantity, cost=value, spent=neg(value))
         self._refold()
 
-    def fold(self, side: Side, changes: list[Change], base_asset: str) -> None:
-        """Follow what a fill, bust or correction changed."""
+    def fold(self, number: int, side: Side, changes: list[Change], base_asset: str) -> None:
+        """Follow what a fill, bust or correction of an order changed."""
         for change in changes:
             if change.amends:
-                self._amend(side, changes, base_asset)
+                self._amend(number, side, changes, base_asset)
                 return
         for change in changes:
-            trade = self._trade(side, change, base_asset)
+            trade = self._trade(number, side, change, base_asset)
             self.trail.append(trade)
             _fold(self.book, trade)
         if len(self.trail) >= self.split + TRAIL_MAX // 2:
@@ -163,24 +168,24 @@ class Position(Struct, kw_only=True, omit_defaults=True):
             self.base, self.split = self.middle, len(self.trail)
             self.middle = msgspec.structs.replace(self.book)
 
-    def _trade(self, side: Side, change: Change, base_asset: str) -> Trade:
+    def _trade(self, number: int, side: Side, change: Change, base_asset: str) -> Trade:
         taken = ZERO
         if change.fee is not None:
             currency = change.fee_currency
             self.fees[currency] = add(self.fees.get(currency, ZERO), change.fee)
             taken = change.fee if base_asset and currency == base_asset else ZERO
         quantity = change.quantity if side is Side.BUY else neg(change.quantity)
-        return Trade(quantity, change.price, taken)
+        return Trade(number, change.execution_id, quantity, change.price, taken)
 
-    def _amend(self, side: Side, changes: list[Change], base_asset: str) -> None:
+    def _amend(self, number: int, side: Side, changes: list[Change], base_asset: str) -> None:
         """Put each new version where the trade that it replaces stood, then fold again."""
         place = len(self.trail)
         for change in changes:
-            trade = self._trade(side, change, base_asset)
+            trade = self._trade(number, side, change, base_asset)
             found = self._undone(trade) if change.quantity < 0 else None
             if found is not None:
                 place = found
-            elif trade.quantity:
+            elif trade.quantity or trade.taken:
                 self.trail.insert(place, trade)
                 place += 1
         self._refold()
@@ -189,16 +194,14 @@ class Position(Struct, kw_only=True, omit_defaults=True):
         """Take what `undo` reverses out of the trail and return where it was."""
         for place in range(len(self.trail) - 1, -1, -1):
             trade = self.trail[place]
-            same_way = (trade.quantity > 0) == (undo.quantity < 0)
-            if trade.price != undo.price or not same_way:
+            if trade.execution_id != undo.execution_id or trade.number != undo.number:
                 continue
             rest = add(trade.quantity, undo.quantity)
-            if rest and abs(rest) >= abs(trade.quantity):
+            if trade.price != undo.price or abs(rest) >= abs(trade.quantity):
                 continue
-            if rest and (rest > 0) != (trade.quantity > 0):
-                continue
-            if rest:
-                self.trail[place] = Trade(rest, trade.price, add(trade.taken, undo.taken))
+            taken = add(trade.taken, undo.taken)
+            if rest or taken:
+                self.trail[place] = msgspec.structs.replace(trade, quantity=rest, taken=taken)
                 return place + 1
             del self.trail[place]
             return place

@@ -42,12 +42,24 @@ def absorb(work: Work, order: Order, report: Report) -> None:
     if report_id and report_id in order.seen:
         return
     leg = order.find_leg(report.broker_order_id)
-    if leg is not None and leg.is_older(report.stamp_ns, report.sequence):
+    news = leg.news(report.stamp_ns, report.sequence) if leg is not None else None
+    if news is not None and news < 0:
         _note(work, order, report, report_id)
+        if report.kind in _ENDS and not order.is_terminal:
+            work.look_up(order, f"{report.kind}, it was said, before what is known")
         return
+    had_ended = order.is_terminal
     if report.kind not in _OF_REQUESTS:
         meet(work, order, report.broker_order_id, report.wire_id)
     _STATES[report.kind](work, order, report, report_id)
+    if had_ended and report.kind in _ALIVE:
+        _suspect(work, order, report, is_newer=leg is None or (news is not None and news > 0))
+
+
+def _suspect(work: Work, order: Order, report: Report, *, is_newer: bool) -> None:
+    """A newer word of life of an order that ended short of its quantity: it is asked for."""
+    if is_newer and order.is_terminal and order.status is not Status.FILLED:
+        show_alive(work, order, report.broker_order_id, report.stamp_ns)
 
 
 def _report_id(report: Report) -> str:
@@ -120,8 +132,6 @@ def _accepted(work: Work, order: Order, report: Report, report_id: str) -> None:
             )
         )
         restate_by(work, order, report)
-    elif order.status is Status.FAILED:
-        show_alive(work, order, report.broker_order_id, report.stamp_ns)
     else:
         _working(Condition.NONE)(work, order, report, report_id)
 
@@ -250,6 +260,21 @@ _MONEY: Final[dict[ReportKind, Callable[[Work, Order, Report], None]]] = {
     ReportKind.TRADE_CANCEL: amended,
 }
 
+
+# An older one of these may still be the truth: a trade that is newer does not say that it works.
+_ENDS: Final = {ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REPLACED}
+
+# What a broker says of an order that is with it and has not ended.
+_ALIVE: Final = {
+    ReportKind.NEW,
+    ReportKind.PENDING_CANCEL,
+    ReportKind.PENDING_REPLACE,
+    ReportKind.REPLACED,
+    ReportKind.RESTATED,
+    ReportKind.SUSPENDED,
+    ReportKind.STOPPED,
+    ReportKind.HELD,
+}
 
 # These may name a broker order of a request that came to nothing; a replace confirms its own.
 _OF_REQUESTS: Final = {ReportKind.REJECTED, ReportKind.CANCEL_REJECT, ReportKind.REPLACED}

@@ -13,6 +13,7 @@ from msgspec import Struct
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.values import (
     ID_LENGTH_MAX,
+    MOMENT_MAX,
     OrderType,
     Side,
     TimeInForce,
@@ -22,6 +23,9 @@ from holdfast.domain.values import (
 from holdfast.errors import InputError, UnsupportedOrderTypeError
 
 Amount: TypeAlias = Decimal | str | int
+
+# An order that may go out after a day was not meant for this session.
+NOT_AFTER_MS_MAX: Final = 86_400_000
 
 # order type -> (takes a limit price, takes a stop price, takes a trail)
 _PRICES: Final = {
@@ -189,5 +193,9 @@ def _check_flags(request: OrderRequest, order_type: OrderType, in_force: TimeInF
         )
     if request.notional is not None and request.reduce_only:
         raise InputError("a reduce_only order must be sized by quantity, not by notional")
-    if request.not_after_ms is not None and request.not_after_ms <= 0:
-        raise InputError(f"not_after_ms is {request.not_after_ms}; it must be above zero")
+    if request.not_after_ms is not None and not 0 < request.not_after_ms <= NOT_AFTER_MS_MAX:
+        raise InputError(
+            f"not_after_ms is {request.not_after_ms}; it must be 1 to {NOT_AFTER_MS_MAX}, a day"
+        )
+    if request.expire_at_ns is not None and not 0 < request.expire_at_ns <= MOMENT_MAX:
+        raise InputError(f"expire_at_ns is {request.expire_at_ns}; give UTC nanoseconds since 1970")

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from holdfast.domain.reports import Execution, Report, Sighting, Snapshot
-from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX
+from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX, MOMENT_MAX
 
 _SMALLEST: Final = Decimal(1).scaleb(-DECIMALS_MAX)
 _PLAIN_EXPONENTS: Final = range(-DECIMALS_MAX, 1)
@@ -26,7 +26,6 @@ _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
 _MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
 
 
-MOMENT_MAX: Final = 2**63 - 1
 TEXT_LENGTH_MAX: Final = 500
 _MOMENTS: Final[dict[type, tuple[str, ...]]] = {
     Execution: ("stamp_ns",),

@@ -25,7 +25,7 @@ from holdfast.domain.facts import (
     restate,
     show_alive,
 )
-from holdfast.domain.figures import book_difference, bust_unlisted, hold, reduce_inferred
+from holdfast.domain.figures import book_difference, bust_unlisted, hold, leg_of, reduce_inferred
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import Sighting, Snapshot
 from holdfast.domain.trades import book_trade
@@ -101,11 +101,8 @@ def _suspect(work: Work, order: Order, snapshot: Snapshot) -> None:
 
 def _is_newer_than_end(order: Order, snapshot: Snapshot) -> bool:
     leg = order.find_leg(snapshot.broker_order_id)
-    if leg is None or not (leg.stamp_ns or leg.sequence):
-        return True
-    if leg.sequence and snapshot.sequence:
-        return snapshot.sequence > leg.sequence
-    return not leg.stamp_ns or snapshot.stamp_ns > leg.stamp_ns
+    news = leg.news(snapshot.stamp_ns, snapshot.sequence) if leg is not None else None
+    return news is None or news > 0
 
 
 def _confirm_alive(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
@@ -144,9 +141,9 @@ def _take(work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believ
         imply_acceptance(work, order, snapshot.broker_order_id)
     if _adopts_replace(work, order, snapshot):
         return
-    leg = order.find_leg(snapshot.broker_order_id)
+    leg = leg_of(order, snapshot)
     figure = snapshot.cumulative
-    if figure is not None and leg is not None:
+    if figure is not None:
         missing = sub(figure, order.counted(leg))
         if missing > 0:
             hold(work, order, snapshot)

@@ -213,7 +213,7 @@ class State:
             position = self.stored.positions[symbol] = Position(symbol=symbol)
         instrument = self.stored.instruments.get(symbol)
         base = instrument.base if instrument is not None else ""
-        position.fold(order.terms.side, changes, base)
+        position.fold(order.number, order.terms.side, changes, base)
 
     def _move(self, order: Order) -> None:
         """Keep an order among the active as long as it may still trade."""

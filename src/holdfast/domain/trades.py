@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
-from holdfast.domain.facts import imply_acceptance, meet, restate_by
+from holdfast.domain.facts import imply_acceptance, meet, restate_by, show_alive
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
 from holdfast.domain.values import ZERO, Status
@@ -43,6 +43,7 @@ def book_trade(work: Work, order: Order, said: Report | Snapshot, trade: Executi
     meet(work, order, said.broker_order_id, said.wire_id)
     if booked_in(order, said.broker_order_id, trade.execution_id) is not None:
         return False
+    before = order.status
     work.out(
         e.OrderFilled(
             at_ns=work.now_ns,
@@ -54,16 +55,28 @@ def book_trade(work: Work, order: Order, said: Report | Snapshot, trade: Executi
             sequence=said.sequence,
         )
     )
+    check_fill(work, order, before, said.broker_order_id, trade.execution_id)
+    return True
+
+
+def check_fill(
+    work: Work, order: Order, before: Status, broker_order_id: str, execution_id: str
+) -> None:
+    """Show a fill that cannot be: of an order that never worked, or of more than was asked for."""
     limit = order.largest
     if limit is not None and order.filled_quantity > limit:
         anomaly(
             work,
             "OVERFILL",
-            f"execution {trade.execution_id} brings the filled quantity to "
+            f"execution {execution_id} brings the filled quantity to "
             f"{order.filled_quantity}, above {limit}, the largest ever in force or asked for",
             order.number,
         )
-    return True
+    if before in {Status.REJECTED, Status.FAILED}:
+        text = f"execution {execution_id} of an order that was {before}"
+        anomaly(work, "FILL_AFTER_REFUSAL", text, order.number)
+        if order.is_terminal and order.status is not Status.FILLED:
+            show_alive(work, order, broker_order_id, 0)
 
 
 def trade(work: Work, order: Order, report: Report) -> None:
@@ -141,7 +154,7 @@ def amended(work: Work, order: Order, report: Report) -> None:
             new = msgspec.structs.replace(booked, execution_id=new.execution_id)
     imply_acceptance(work, order, report.broker_order_id)
     meet(work, order, report.broker_order_id, report.wire_id)
-    was_full = order.status is Status.FILLED
+    before = order.status
     work.out(
         e.ExecutionCorrected(
             at_ns=work.now_ns,
@@ -157,9 +170,11 @@ def amended(work: Work, order: Order, report: Report) -> None:
             sequence=report.sequence,
         )
     )
+    if new.quantity:
+        check_fill(work, order, before, report.broker_order_id, root)
     if order.is_working:
         restate_by(work, order, report)
-        if was_full:
+        if before is Status.FILLED:
             work.look_up(order, "works again after a bust or correction")
 
 

@@ -150,12 +150,12 @@ OVERRULES: Final[Mapping[Status, Mapping[Overrule, Status]]] = {
         Overrule.ALIVE_PART: _S.PARTIAL_FILL,
         Overrule.ALIVE_NONE: _S.OPEN,
     },
-    # A fill on FAILED proves that the order lives, as nothing else could have traded.
+    # A fill on FAILED, also one known only by its correction, proves that the order lives.
     _S.FAILED: {
         Overrule.FILL_FULL: _S.FILLED,
         Overrule.FILL_PART: _S.PARTIAL_FILL,
         Overrule.AMEND_FULL: _S.FILLED,
-        Overrule.AMEND_PART: _S.FAILED,
+        Overrule.AMEND_PART: _S.PARTIAL_FILL,
         Overrule.AMEND_NONE: _S.FAILED,
         Overrule.ALIVE_PART: _S.PARTIAL_FILL,
         Overrule.ALIVE_NONE: _S.OPEN,

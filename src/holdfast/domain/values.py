@@ -29,6 +29,8 @@ PRECISION: Final = 60
 INTEGER_DIGITS_MAX: Final = 14
 DECIMALS_MAX: Final = 14
 ID_LENGTH_MAX: Final = 64
+# What a journal can hold of a time in nanoseconds, or of a sequence number.
+MOMENT_MAX: Final = 2**63 - 1
 
 CONTEXT: Final = Context(
     prec=PRECISION,

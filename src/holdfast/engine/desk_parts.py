@@ -97,18 +97,20 @@ class Parts:
         runner.perform = self.link.perform
         runner.on_missed = self.link.resync
         runner.on_mode = self._on_mode
+        runner.word(Connected(self.link.broker.capabilities))
         if runner.durable_seq == 0:
-            epoch = options.epoch or new_epoch()
-            opening = Open(
-                desk=options.desk, epoch=epoch, account=options.account, currency=options.currency
+            await runner.command(
+                Open(
+                    desk=options.desk,
+                    epoch=options.epoch or new_epoch(),
+                    account=options.account,
+                    currency=options.currency,
+                )
             )
-            await runner.command(opening)
         else:
             self._check_desk()
-        runner.prefix = f"{runner.desk.epoch}-{runner.desk.name}-"
-        runner.word(Connected(self.link.broker.capabilities))
-        if runner.desk.next_number > 1 or runner.desk.instruments:
             await runner.command(Resume(wall_offset_ns=self._time.wall_offset_ns))
+        runner.prefix = f"{runner.desk.epoch}-{runner.desk.name}-"
         for instrument in options.instruments:
             await runner.command(Define(instrument))
         self.link.attach(runner)

@@ -57,7 +57,8 @@ class AccountLink:
         self._exits = Lane(f"{account}-exits", EXIT_CALLS_MAX, self._carry_out)
         self._entries = Lane(f"{account}-entries", ENTRY_CALLS_MAX, self._carry_out)
         self._lookups = Lane(f"{account}-lookups", LOOKUP_CALLS_MAX, self._look_up)
-        self._calls: set[Call] = set()
+        # In the order of their start, so that those which expire together are told in it.
+        self._calls: dict[Call, None] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
         self.made = dict.fromkeys(("submit", "cancel", "replace", "lookup"), 0)
@@ -94,7 +95,12 @@ class AccountLink:
         return sum(len(lane) for lane in self._lanes) + len(self._calls)
 
     def perform(self, effects: Iterable[Effect], port: DeskPort) -> None:
-        """Carry out effects whose events are durable, in their order within each lane."""
+        """Carry out effects whose events are durable, in their order within each lane.
+
+        After `close` nothing is sent any more: the next start looks up what was not.
+        """
+        if self._closing:
+            return
         for effect in effects:
             self._lane(effect).put(Call(effect, port))
         for lane in self._lanes:
@@ -180,7 +186,7 @@ class AccountLink:
         assert task is not None
         loop = asyncio.get_running_loop()
         call.until = loop.time() + wait_s
-        self._calls.add(call)
+        self._calls[call] = None
         if self._sweep is None or self._sweep.when() > call.until:
             self._arm(loop, call.until)
         try:
@@ -192,7 +198,7 @@ class AccountLink:
         except Exception as error:  # noqa: BLE001 - the port's word: an exception is an unknown
             text = described(error)
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call, None)
             if call.expired:
                 task.uncancel()
         _log.warning("%s of order %d: %s", type(call.effect).__name__, call.effect.number, text)

@@ -23,7 +23,8 @@ from holdfast.domain.order import WishKind
 from holdfast.domain.requests import Amount, OrderRequest
 from holdfast.domain.values import Status
 from holdfast.engine.desk_parts import Parts
-from holdfast.engine.options import OrderFields, OrderOptions, WaitFor, request_of, text
+from holdfast.engine.masking import masked
+from holdfast.engine.options import OrderFields, PlaceOptions, WaitFor, request_of, text
 from holdfast.engine.reading import Reading
 from holdfast.engine.runner import Mode
 from holdfast.engine.subscribers import (
@@ -43,6 +44,7 @@ from holdfast.engine.subscribers import (
 from holdfast.engine.views import OrderStatus, OrderView, view_order, view_status
 from holdfast.errors import (
     Halted,
+    InputError,
     JournalUnwritable,
     OrderStatusError,
     OrderSubmissionError,
@@ -107,16 +109,18 @@ class Manager(Reading):
             WaitTimeout: with `wait="accepted"`, nothing was heard in time; the order may be live.
         """
         request = request_of(request, fields)
-        if self._runner.mode is Mode.HALTED:
+        try:
+            order = await self._changed(Submit(request))
+        except (Halted, JournalUnwritable):
+            if not request.reduce_only:
+                raise
             return await self._halted.exit(request)
-        order = await self._runner.command(Submit(request))
-        assert order is not None
         if wait == "accepted":
             return await self._wait(order, "accepted", timeout)
         return order
 
     async def place_market_order(
-        self, symbol: str, side: str, quantity: Amount, **options: Unpack[OrderOptions]
+        self, symbol: str, side: str, quantity: Amount, **options: Unpack[PlaceOptions]
     ) -> OrderView:
         """Submit a market order; see `submit`."""
         return await self.submit(symbol=symbol, side=side, quantity=quantity, **options)
@@ -127,7 +131,7 @@ class Manager(Reading):
         side: str,
         quantity: Amount,
         limit_price: Amount,
-        **options: Unpack[OrderOptions],
+        **options: Unpack[PlaceOptions],
     ) -> OrderView:
         """Submit a limit order; see `submit`."""
         return await self.submit(
@@ -147,7 +151,7 @@ class Manager(Reading):
         stop_price: Amount,
         *,
         limit_price: Amount | None = None,
-        **options: Unpack[OrderOptions],
+        **options: Unpack[PlaceOptions],
     ) -> OrderView:
         """Submit a stop order, or with a limit price a stop limit order; see `submit`."""
         return await self.submit(
@@ -166,7 +170,7 @@ class Manager(Reading):
         side: str,
         quantity: Amount,
         trail: Amount,
-        **options: Unpack[OrderOptions],
+        **options: Unpack[PlaceOptions],
     ) -> OrderView:
         """Submit a stop order that follows the price at a distance of `trail`; see `submit`."""
         return await self.submit(
@@ -189,12 +193,10 @@ class Manager(Reading):
         """
         name = text(client_order_id, "client_order_id")
         command = Cancel(client_order_id=name, by=text(by, "by"), reason=text(reason, "reason"))
-        if self._runner.mode is not Mode.HALTED:
-            try:
-                return await self._changed(command)
-            except (Halted, JournalUnwritable) as error:
-                _log.warning("cancel of %s goes out without the journal: %s", name, error)
-        return await self._halted.cancel(name)
+        try:
+            return await self._changed(command)
+        except (Halted, JournalUnwritable):
+            return await self._halted.cancel(name)
 
     async def replace_order(
         self,
@@ -282,7 +284,8 @@ class Manager(Reading):
         raw: dict[str, object] = {}
         if found.sightings:
             sighting = found.sightings[-1]
-            raw = msgspec.to_builtins(sighting.snapshot, builtin_types=())
+            said: dict[str, object] = msgspec.to_builtins(sighting.snapshot, builtin_types=())
+            raw = {k: masked(v) if isinstance(v, str) else v for k, v in said.items()}
             body = msgspec.json.encode(raw)
             self._journal.keep_raw(self._name, order.number, asked_ns, body)
             await self._runner.tell(
@@ -364,15 +367,17 @@ class Manager(Reading):
             async with asyncio.timeout(timeout):
                 if mode == "cancel":
                     await self._cancel_entries()
-                # Answers come back as inputs, so there is no one thing to wait for.
-                while self._runner.mode is Mode.RUNNING and self._is_busy():  # noqa: ASYNC110
+                # Calls and batches feed each other, so there is no one thing to wait for.
+                busy = True
+                while busy:
                     await asyncio.sleep(_SHUTDOWN_LOOK_S)
+                    busy = self._runner.mode is Mode.RUNNING and self._is_busy()
         except TimeoutError:
             _log.warning("shut down with requests still unanswered; the next start looks them up")
         await self._parts.close()
 
     def _is_busy(self) -> bool:
-        return bool(self._runner.inbox) or self._link.calls_open > 0
+        return not self._runner.is_idle or self._link.calls_open > 0
 
     async def _cancel_entries(self) -> None:
         entries = [o.client_order_id for o in self._runner.desk.active() if not o.terms.reduce_only]
@@ -383,7 +388,7 @@ class Manager(Reading):
         await _settled([self.wait(name, "terminal", SHUTDOWN_S) for name in entries])
 
     async def abandon(self) -> None:
-        """Drop everything as a crash would: nothing is waited for, and the journal stays as it is."""
+        """Drop everything as a crash would: nothing is waited for, the journal is left alone."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._parts.abandon(), name="abandon")
         await self._closing
@@ -429,7 +434,13 @@ def _check(until: Until) -> Callable[[OrderView], bool]:
         return _is_accepted
     if callable(until):
         return until
-    wanted = Status(until)
+    try:
+        wanted = Status(until)
+    except ValueError:
+        known = ", ".join(Status)
+        raise InputError(
+            f"until is {until!r}; give 'terminal', 'accepted', a status ({known}), or a check"
+        ) from None
 
     def reached(order: OrderView) -> bool:
         if order.status is not wanted and order.is_terminal:

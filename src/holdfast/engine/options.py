@@ -25,6 +25,13 @@ class OrderOptions(TypedDict, total=False):
     force: bool
 
 
+class PlaceOptions(OrderOptions, total=False):
+    """The same for the `place_...` methods, and how long they wait; see `submit`."""
+
+    wait: WaitFor
+    timeout: float
+
+
 class OrderFields(OrderOptions, total=False):
     """All fields of an order request, for `submit(symbol=..., side=..., ...)`."""
 

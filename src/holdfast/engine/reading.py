@@ -3,7 +3,7 @@
 Orders in memory may be ahead of the disk by milliseconds; archived ones come from the journal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -31,8 +31,6 @@ from holdfast.ports import Journal
 ORDERS_MAX: Final = 1_000
 # Archived orders read from the journal at once.
 _CHUNK: Final = 500
-
-Figures = Mapping[str, int | Mapping[str, int]]
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -129,8 +127,8 @@ class Reading:
         positions = self._runner.desk.positions
         return {symbol: view_position(position) for symbol, position in positions.items()}
 
-    async def statistics(self) -> Mapping[str, Figures]:
-        """Return counters and sizes, all integers, by part."""
+    async def statistics(self) -> dict[str, dict[str, int]]:
+        """Return counters and sizes by part, and per callback or stream under its name."""
         runner, inbox = self._runner, self._runner.inbox
         engine = {
             **runner.counts,
@@ -145,7 +143,7 @@ class Reading:
             "engine": engine,
             "link": self._link.statistics(),
             "journal": self._journal.statistics(),
-            "callbacks": runner.feed.statistics(),
+            **{f"callback {name}": each for name, each in runner.feed.statistics().items()},
         }
 
     async def health(self) -> Health:

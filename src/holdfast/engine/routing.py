@@ -156,9 +156,9 @@ class Routing:
         known = self._unclaimed.get(word.broker_order_id)
         if known is None:
             if len(self._unclaimed) >= UNCLAIMED_MAX:
-                # The newest is left out: dropping the oldest would tell it anew at the next poll.
                 self._unclaimed_forgotten += 1
-                return
+                if not self._make_room():
+                    return
             known = self._unclaimed[word.broker_order_id] = Unclaimed(words=[])
         known.words.append(word)
         del known.words[:-UNCLAIMED_WORDS_MAX]
@@ -167,6 +167,11 @@ class Routing:
             known.told = True
             for port in self.ports[:1]:
                 port.unclaimed(word.broker_order_id, word.wire_id)
+
+    def _make_room(self) -> bool:
+        """Drop the oldest that no poll listed; one that was told would be told anew."""
+        oldest = next((id_ for id_, kept in self._unclaimed.items() if not kept.told), None)
+        return oldest is not None and self._unclaimed.pop(oldest) is not None
 
     def _forget(self, listed: set[str]) -> None:
         """Drop what an earlier poll listed and this complete one does not."""

@@ -143,6 +143,7 @@ class Subscribers:
         self._threads = CallbackThreads(loop)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._readers: dict[str, Reader] = {}
+        self._busy: set[str] = set()
         feed.on_publish = self._threads.signal
 
     def add(
@@ -163,6 +164,7 @@ class Subscribers:
             return on_gap(notice) if on_gap is not None else None
 
         if _is_async(callback):
+            self._readers[reader.name] = reader
             task = self._loop.create_task(self._follow(reader, call), name=reader.name)
             self._tasks[reader.name] = task
             return Subscription(reader.name, lambda: self._end(reader, task))
@@ -190,14 +192,15 @@ class Subscribers:
         self._threads.close()
 
     def _behind(self) -> list[str]:
-        tasks = [reader.name for reader in self._readers.values() if reader.is_behind]
-        return tasks + self._threads.behind
+        tasks = {reader.name for reader in self._readers.values() if reader.is_behind}
+        return [*(tasks | self._busy), *self._threads.behind]
 
     async def _follow(self, reader: Reader, call: Callable[[Notice | Gap], Any]) -> None:
-        self._readers[reader.name] = reader
         failed = 0
         while True:
+            self._busy.discard(reader.name)
             notice = await reader.wait()
+            self._busy.add(reader.name)
             try:
                 answer = call(notice)
                 if inspect.isawaitable(answer):
@@ -218,6 +221,7 @@ class Subscribers:
         self._feed.leave(reader)
         self._readers.pop(reader.name, None)
         self._tasks.pop(reader.name, None)
+        self._busy.discard(reader.name)
         task.cancel()
 
     def _drop(self, subscriber: Subscriber) -> None:

@@ -57,7 +57,7 @@ class Hang:
 class Raise:
     """The call raises, after it was carried out or not."""
 
-    def __init__(self, error: Exception, *, carried_out: bool = False) -> None:
+    def __init__(self, error: BaseException, *, carried_out: bool = False) -> None:
         self.error = error
         self.carried_out = carried_out
 

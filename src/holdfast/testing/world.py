@@ -147,13 +147,13 @@ def virtual_clock() -> VirtualClock:
 
 
 class LoopScheduler:
-    """Delays in the running loop's time, for a venue that takes its time."""
+    """Time and delays of the running virtual loop, for a venue that takes its time."""
 
     def now_ns(self) -> int:
-        """Return the running loop's time in nanoseconds."""
-        return int(asyncio.get_running_loop().time() * NS_PER_S)
+        """UTC nanoseconds as the world has them, whoever sets the clocks of the desk's machine."""
+        return START_NS + virtual_clock().loop_ns
 
-    async def sleep(self, duration_ns: int) -> None:
+    async def sleep(self, duration_ns: int, /) -> None:
         """Wait for so many nanoseconds."""
         await asyncio.sleep(duration_ns / NS_PER_S)
 

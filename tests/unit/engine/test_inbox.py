@@ -14,7 +14,7 @@ ANSWER = Answer(number=1, wish=0, attempt=1, outcome=Accepted())
 
 
 def everything(inbox: Inbox) -> list[object]:
-    taken = []
+    taken: list[object] = []
     while (entry := inbox.pop()) is not None:
         taken.append(entry[0])
     return taken

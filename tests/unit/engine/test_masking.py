@@ -17,7 +17,7 @@ from holdfast.engine.masking import TEXT_MAX, described, masked
     ],
 )
 def test_credentials_do_not_survive(text: str) -> None:
-    """A credential in a text from outside is masked wherever such texts carry them (scenario 95)."""
+    """A credential in a text from outside is masked wherever texts carry them (scenario 95)."""
     assert "S3CRET" not in masked(text)
     assert "***" in masked(text)
 

@@ -120,7 +120,7 @@ def test_a_poll_is_cut_to_each_desk() -> None:
 
 
 def test_an_order_placed_by_hand_is_told_once() -> None:
-    """An order of nobody that every poll lists is recorded one time (scenario 93, as far as it goes)."""
+    """An order of nobody that every poll lists is recorded one time (93, as far as it goes)."""
     routing, alpha, beta = two_desks()
     found = OpenOrders(snapshots=(Snapshot(broker_order_id="HAND", symbol="TSLA"),), complete=True)
 
@@ -136,13 +136,25 @@ def test_what_nobody_claims_is_bounded() -> None:
 
     for number in range(2 * UNCLAIMED_MAX):
         routing.reported(news("", f"F-{number}"))
+    last = f"F-{2 * UNCLAIMED_MAX - 1}"
     for _ in range(1_000):
-        routing.reported(news("", "F-0"))
+        routing.reported(news("", last))
 
     assert len(routing.unclaimed) == UNCLAIMED_MAX
     assert routing.statistics()["unclaimed_forgotten"] == UNCLAIMED_MAX
-    assert len(routing.unclaimed["F-0"].words) <= 16
+    assert len(routing.unclaimed[last].words) <= 16
     assert alpha.strange == []
+
+
+def test_more_orders_of_nobody_than_can_be_kept_are_told_once_each() -> None:
+    """What does not fit is counted; what is kept is not told again and again."""
+    routing, alpha, _ = two_desks()
+    found = tuple(Snapshot(broker_order_id=f"F-{n}") for n in range(2 * UNCLAIMED_MAX))
+
+    for asked_ns in range(3):
+        routing.polled(OpenOrders(snapshots=found, complete=True), {ALPHA: asked_ns})
+
+    assert len(alpha.strange) == len(set(alpha.strange)) == UNCLAIMED_MAX
 
 
 def test_orders_of_nobody_that_are_gone_make_room() -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks of Holdfast: `python -m bench` measures each against its goal. See README.md."""

@@ -1,0 +1,1 @@
+"""Programs that trade through an order manager: the replay of tapes, and the demonstration."""

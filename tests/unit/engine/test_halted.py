@@ -1,0 +1,304 @@
+"""Halted mode: what still goes out while the journal cannot be written, and what becomes of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
+from holdfast.domain.events import AnomalyRecorded
+from holdfast.domain.reports import LookupResult, NotSent, RefusalCode, Refused, Unknown
+from holdfast.domain.values import Status
+from holdfast.engine.desk_parts import Options
+from holdfast.engine.emergency import EmergencyLog, Line
+from holdfast.engine.runner import Mode
+from holdfast.errors import (
+    Halted,
+    JournalUnwritable,
+    OrderCancellationError,
+    OrderRefused,
+    OrderStatusError,
+    OrderSubmissionError,
+    UnknownSymbolError,
+)
+from holdfast.journal.codec import decode
+from holdfast.journal.memory import MemoryJournal
+from holdfast.testing.scripted import EPOCH, INSTRUMENTS, Hang, ScriptedBroker, crash
+from holdfast.testing.world import virtual, virtual_clock
+from holdfast.wiring import OrderManager
+
+
+class Halt:
+    """A desk that is long 10 TSLA, has one working order, and has lost its disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "desk.emergency.jsonl"
+        self.broker = ScriptedBroker()
+        self.journal = MemoryJournal()
+        self.manager: OrderManager
+        self.working: Any
+        self.durable = 0
+
+    async def open(self, journal: MemoryJournal) -> OrderManager:
+        return await OrderManager.start(
+            journal=journal,
+            broker=self.broker,
+            clock=virtual_clock(),
+            options=Options(instruments=INSTRUMENTS, epoch=EPOCH, emergency_path=self.log),
+        )
+
+    def lines(self) -> list[str]:
+        return [line.kind for line in EmergencyLog(self.log)._lines()]
+
+
+@asynccontextmanager
+async def halted(folder: Path, *, refused: int = 1_000) -> AsyncIterator[Halt]:
+    halt = Halt(folder)
+    manager = halt.manager = await halt.open(halt.journal)
+    held = await manager.place_market_order("TSLA", "buy", 10, wait="accepted")
+    halt.broker.fill(held.wire_id, 10, "250")
+    await manager.wait(held.client_order_id)
+    halt.working = await manager.place_limit_order("TSLA", "buy", 5, "240", wait="accepted")
+    halt.durable = manager._runner.durable_seq
+    halt.journal.fail_at(halt.durable + 1, recoveries_refused=refused)
+    with pytest.raises(JournalUnwritable):
+        await manager.place_market_order("TSLA", "buy", 1)
+    halt.broker.calls.clear()
+    try:
+        yield halt
+    finally:
+        await manager.shutdown()
+
+
+def in_folder(tmp_path: Path, case: Any) -> None:
+    virtual(case)(tmp_path)
+
+
+def test_cancels_go_out_and_are_written_down_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cancel is sent directly, with an id of its own, and stands in the file before (87)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            written: list[list[str]] = []
+            halt.broker.before_call = lambda _: written.append(halt.lines())
+            order = await halt.manager.cancel_order(halt.working.client_order_id)
+
+            (call,) = halt.broker.sent(CancelOrder)
+            assert call.wire_id == f"{EPOCH}-main-x{halt.durable}.2"
+            assert call.broker_order_id == halt.working.broker_order_id
+            assert order.status is Status.OPEN
+            assert written == [["cancel"]]
+            assert halt.lines() == ["cancel", "ended"]
+            assert halt.broker.orders[halt.working.wire_id].status is Status.CANCELED
+
+    in_folder(tmp_path, case)
+    assert capsys.readouterr().err.count("holdfast halted: ") == 2
+
+
+def test_the_cancel_that_met_the_failure_goes_out_as_well(tmp_path: Path) -> None:
+    """A cancel whose own record could not be written is not lost on the caller (P7)."""
+
+    async def case(folder: Path) -> None:
+        halt = Halt(folder)
+        manager = await halt.open(halt.journal)
+        order = await manager.place_limit_order("TSLA", "buy", 5, "240", wait="accepted")
+        halt.journal.fail_at(manager._runner.durable_seq + 1, recoveries_refused=1_000)
+        await manager.cancel_order(order.client_order_id)
+
+        assert halt.broker.orders[order.wire_id].status is Status.CANCELED
+        await manager.shutdown()
+
+    in_folder(tmp_path, case)
+
+
+def test_an_exit_up_to_the_position_goes_out(tmp_path: Path) -> None:
+    """A reduce-only order closes what is held; repeated, it is the same order (87)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            first = await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            again = await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+
+            (call,) = halt.broker.sent(SubmitOrder)
+            assert call.wire_id == first.wire_id == again.wire_id
+            assert call.wire_id.startswith(f"{EPOCH}-main-x{halt.durable}.")
+            assert first.status is Status.OPEN
+            assert halt.lines() == ["exit", "ended"]
+
+    in_folder(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    ("side", "quantity", "options", "error"),
+    [
+        ("sell", 11, {"reduce_only": True}, OrderRefused),
+        ("buy", 1, {"reduce_only": True}, OrderRefused),
+        ("sell", 10, {}, Halted),
+        ("buy", 1, {}, Halted),
+    ],
+)
+def test_nothing_else_goes_out(
+    tmp_path: Path, side: str, quantity: int, options: Any, error: type[Exception]
+) -> None:
+    """Entries and exits past the position are refused, and the broker hears nothing (87)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            with pytest.raises(error):
+                await halt.manager.place_market_order("TSLA", side, quantity, **options)
+            with pytest.raises(Halted):
+                await halt.manager.replace_order(halt.working.client_order_id, quantity=6)
+            assert halt.broker.calls == []
+            assert halt.lines() == []
+
+    in_folder(tmp_path, case)
+
+
+def test_exits_count_what_the_broker_said_meanwhile(tmp_path: Path) -> None:
+    """A fill that could not be recorded yet still counts against what may be closed (P7)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            halt.broker.fill(halt.working.wire_id, 5, "240")
+            await asyncio.sleep(0.01)
+            exit_ = await halt.manager.place_market_order("TSLA", "sell", 15, reduce_only=True)
+            assert exit_.status is Status.OPEN
+
+    in_folder(tmp_path, case)
+
+
+def test_a_second_exit_of_a_symbol_waits_for_a_person(tmp_path: Path) -> None:
+    """Another quantity cannot have the same id, so it is refused with what is known."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            await halt.manager.place_market_order("TSLA", "sell", 4, reduce_only=True)
+            with pytest.raises(OrderRefused, match="went out already"):
+                await halt.manager.place_market_order("TSLA", "sell", 6, reduce_only=True)
+
+    in_folder(tmp_path, case)
+
+
+def test_an_exit_without_an_answer_may_be_repeated(tmp_path: Path) -> None:
+    """The same id makes a repeat safe; the broker's word that it knows it means that it exists."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            halt.broker.script("submit", Unknown(text="503"))
+            first = await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            again = await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+
+            assert (first.status, again.status) == (Status.NEW, Status.OPEN)
+            assert len({order.wire_id for order in (first, again)}) == 1
+            assert len(halt.broker.orders) == 3
+
+    in_folder(tmp_path, case)
+
+
+def test_what_the_broker_refuses_is_raised(tmp_path: Path) -> None:
+    """A refused exit may be tried again; a refused cancel says why."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            manager, broker = halt.manager, halt.broker
+            broker.script("submit", Refused(text="market closed"))
+            broker.script("cancel", NotSent(text="429"), Refused(text="x", code=RefusalCode.OTHER))
+            with pytest.raises(OrderSubmissionError, match="market closed"):
+                await manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            again = await manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            for _ in range(2):
+                with pytest.raises(OrderCancellationError, match="try it again"):
+                    await manager.cancel_order(halt.working.client_order_id)
+            with pytest.raises(OrderStatusError):
+                await manager.cancel_order("nobody")
+            with pytest.raises(UnknownSymbolError):
+                await manager.place_market_order("AAPL", "sell", 1, reduce_only=True)
+            assert again.status is Status.OPEN
+
+    in_folder(tmp_path, case)
+
+
+def test_a_disk_that_takes_no_line_does_not_stop_an_exit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file may be on the same full disk; the error stream has the line (87)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            halt.log.mkdir()
+            await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            halt.log.rmdir()
+            assert len(halt.broker.sent(SubmitOrder)) == 1
+
+    in_folder(tmp_path, case)
+    assert '"kind":"exit"' in capsys.readouterr().err
+
+
+def test_exits_are_looked_up_once_the_journal_is_back(tmp_path: Path) -> None:
+    """After the halt the order is asked for by its id and made known to the desk."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder, refused=2) as halt:
+            await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            await asyncio.sleep(60)
+
+            assert (await halt.manager.health()).mode is Mode.RUNNING
+            assert halt.lines() == ["exit", "ended", "adopted"]
+            assert EmergencyLog(halt.log).owed() == []
+            assert known(halt.journal)
+            order = await halt.manager.place_market_order("TSLA", "buy", 1, wait="accepted")
+            assert order.status is Status.OPEN
+
+    in_folder(tmp_path, case)
+
+
+def test_exits_are_looked_up_at_the_next_start(tmp_path: Path) -> None:
+    """Killed while halted, the next start asks for the exit, until the broker answers."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            exit_ = await halt.manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+            await crash(halt.manager)
+            store = halt.journal.crash()
+            halt.broker.calls.clear()
+            halt.broker.script("lookup", LookupResult(text="503"), Hang())
+
+            journal = MemoryJournal(store)
+            manager = await halt.open(journal)
+            await asyncio.sleep(120)
+            asked = [
+                call for call in halt.broker.sent(LookupOrder) if call.wire_ids == (exit_.wire_id,)
+            ]
+            assert len(asked) >= 2
+            assert halt.lines()[-1] == "adopted"
+            assert known(journal)
+            assert halt.broker.sent(SubmitOrder) == []
+            await manager.shutdown()
+
+    in_folder(tmp_path, case)
+
+
+def known(journal: MemoryJournal) -> bool:
+    """Tell whether the desk has written down that the account has such an order."""
+    return any(
+        isinstance(event, AnomalyRecorded) and event.code == "UNKNOWN_ORDER"
+        for event in map(decode, journal.records("main"))
+    )
+
+
+def test_a_torn_line_hides_no_other(tmp_path: Path) -> None:
+    """What a full disk cut off is passed over; whole lines are still owed."""
+    path = tmp_path / "log.jsonl"
+    log = EmergencyLog(path)
+    log.write(Line(kind="exit", at_ns=1, wire_id="a"))
+    with path.open("ab") as file:
+        file.write(b'{"kind":"exit","at_ns":2,"wi\n')
+    log.write(Line(kind="exit", at_ns=3, wire_id="c"))
+    log.write(Line(kind="adopted", at_ns=4, wire_id="a"))
+
+    assert [line.wire_id for line in log.owed()] == ["c"]
