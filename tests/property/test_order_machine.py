@@ -3,11 +3,10 @@
 from decimal import Decimal as D
 from typing import Any
 
+import msgspec
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-
-import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain import inputs
@@ -77,7 +76,9 @@ def snapshots(draw: Any) -> Snapshot:
     broker = draw(broker_ids)
     return Snapshot(
         broker_order_id=f"{broker}{number}" if broker else "",
-        wire_id=draw(st.sampled_from([f"0123456789ab-d-{number}", f"0123456789ab-d-{number}~1", ""])),
+        wire_id=draw(
+            st.sampled_from([f"0123456789ab-d-{number}", f"0123456789ab-d-{number}~1", ""])
+        ),
         status=draw(st.sampled_from([None, *Status])),
         word="said",
         pending=draw(st.sampled_from(["", "", "cancel", "replace", "new"])),
@@ -233,9 +234,7 @@ class OrderMachine(RuleBasedStateMachine):
     @rule(number=numbers, quantity=st.none() | amounts, price=st.none() | st.just("101"))
     def replace(self, number: int, quantity: str | None, price: str | None) -> None:
         self.step(
-            inputs.Replace(
-                client_order_id=self.name(number), quantity=quantity, limit_price=price
-            )
+            inputs.Replace(client_order_id=self.name(number), quantity=quantity, limit_price=price)
         )
 
     @rule(number=numbers, verdict=st.sampled_from(["never_sent", "canceled", "look_again"]))
@@ -252,9 +251,7 @@ class OrderMachine(RuleBasedStateMachine):
         submit = order.wish(0) if order is not None else None
         if isinstance(outcome, NotSent) and wish == 0 and submit and submit.attempt == attempt:
             self.may_send[number] = True
-        self.step(
-            inputs.Answer(number=number, wish=wish, attempt=attempt, outcome=outcome)
-        )
+        self.step(inputs.Answer(number=number, wish=wish, attempt=attempt, outcome=outcome))
 
     @rule(report=traded, times=st.sampled_from([1, 1, 2]))
     def trade(self, report: Report, times: int) -> None:
@@ -327,16 +324,12 @@ class OrderMachine(RuleBasedStateMachine):
         if submit and complete and not shown and asked_ns >= submit.sent_ns + grace_ns:
             self.may_send[number] = True
         sightings = tuple(
-            Sighting(
-                snapshot=one, executions=tuple(traded), executions_complete=all_executions
-            )
+            Sighting(snapshot=one, executions=tuple(traded), executions_complete=all_executions)
             for one in shown
         )
         result = LookupResult(sightings=sightings, complete=complete)
         self.step(
-            inputs.Looked(
-                number=number, attempt=asked.attempt, asked_ns=asked_ns, result=result
-            )
+            inputs.Looked(number=number, attempt=asked.attempt, asked_ns=asked_ns, result=result)
         )
 
     @rule(wait_ms=waits_ms)
@@ -371,7 +364,9 @@ class OrderMachine(RuleBasedStateMachine):
             assert order.filled_quantity == sum((leg.counted for leg in order.legs), ZERO)
             assert order.filled_quantity >= 0
             assert order.open_quantity >= 0
-            signed = order.filled_quantity if order.terms.side is Side.BUY else -order.filled_quantity
+            signed = (
+                order.filled_quantity if order.terms.side is Side.BUY else -order.filled_quantity
+            )
             total += signed - order.fees.get("X", ZERO)
         position = self.desk.positions.get("X")
         assert (position.quantity if position else ZERO) == total

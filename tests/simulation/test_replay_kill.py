@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ MBO: Final = "market/futures/databento_ESH4_mbo_20231225.csv.gz"
 LOOK_S: Final = 0.01
 RUN_TIMEOUT_S: Final = 120
 # Of the records of a replay, the part at which each of its processes is killed.
-KILLED_AT: Final = (0.15, 0.4, 0.8)
+KILLED_AT: Final = (0.1, 0.3, 0.6)
 
 
 def command(*arguments: str) -> "subprocess.Popen[str]":
@@ -45,18 +44,14 @@ def records(journal: Path) -> int:
         return 0  # it is only being made
 
 
-def kill_at(replaying: "subprocess.Popen[str]", journal: Path, record: int) -> None:
-    """Kill the process as soon as a record is durable; it must not have come to its end."""
-    for _ in count():
+def wait_for(replaying: "subprocess.Popen[str]", journal: Path, record: int) -> None:
+    """Wait until a record is durable; the process must not have come to its end."""
+    while records(journal) < record:
         try:
             _, errors = replaying.communicate(timeout=LOOK_S)
         except subprocess.TimeoutExpired:
-            if records(journal) >= record:
-                replaying.kill()
-                replaying.communicate()
-                return
-        else:
-            pytest.fail(f"it ended before record {record}: {errors}")
+            continue
+        pytest.fail(f"it ended before record {record}: {errors}")
 
 
 def unanswered(journal: Path) -> int:
@@ -75,7 +70,10 @@ def replay_with_kills(tape: Path, journal: Path, *options: str, records_total: i
     arguments = ("replay", str(tape), "--journal", str(journal), "--json", *options)
     left_open = 0
     for part in KILLED_AT:
-        kill_at(command(*arguments), journal, int(part * records_total))
+        replaying = command(*arguments)
+        wait_for(replaying, journal, int(part * records_total))
+        replaying.kill()
+        replaying.communicate()
         left_open += unanswered(journal)
     assert left_open, "no kill came between a submit and its answer; nothing was proven"
     output, errors = (last := command(*arguments)).communicate(timeout=RUN_TIMEOUT_S)
@@ -104,10 +102,10 @@ def test_a_replay_killed_three_times_ends_as_the_tape_does(data_dir: Path, tmp_p
     journal = tmp_path / "replay.db"
 
     summary = replay_with_kills(
-        data_dir / LOBSTER, journal, "--limit", "6000", records_total=13_000
+        data_dir / LOBSTER, journal, "--limit", "10000", records_total=22_000
     )
 
-    assert_as_recorded(summary, expected_outcome(data_dir / LOBSTER, 6000))
+    assert_as_recorded(summary, expected_outcome(data_dir / LOBSTER, 10_000))
     assert verified(journal)["intact"]
 
 
@@ -123,3 +121,21 @@ def test_a_whole_tape_survives_kills(
 
     assert_as_recorded(summary, expected_outcome(data_dir / name))
     assert verified(journal)["intact"]
+
+
+def test_a_replay_that_is_asked_to_end_closes_in_order(data_dir: Path, tmp_path: Path) -> None:
+    """SIGTERM: a line, its own status, a whole journal, and the next run goes on from there."""
+    journal = tmp_path / "replay.db"
+    arguments = ("replay", str(data_dir / LOBSTER), "--journal", str(journal), "--json")
+    replaying = command(*arguments, "--limit", "12000")
+    wait_for(replaying, journal, 2_000)
+    replaying.terminate()
+    output, errors = replaying.communicate(timeout=RUN_TIMEOUT_S)
+
+    assert (replaying.returncode, output) == (143, "")
+    assert errors.startswith("holdfast: stopped")
+    assert not journal.with_name("replay.db-wal").exists()
+    done = records(journal)
+    output, errors = command(*arguments, "--limit", "12000").communicate(timeout=RUN_TIMEOUT_S)
+    assert_as_recorded(json.loads(output), expected_outcome(data_dir / LOBSTER, 12_000))
+    assert done > 2_000

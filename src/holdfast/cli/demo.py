@@ -7,7 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Final, TextIO
 
 from holdfast.cli.output import NOTHING_SAID, Common, complain, print_json
-from holdfast.errors import InputError
+from holdfast.errors import InputError, JournalError
 
 if TYPE_CHECKING:
     from holdfast.trading.demo_follow import News
@@ -56,7 +56,7 @@ def demo(
     shown = Shown(stream, silent=common.json and not stream.isatty())
     try:
         result = run_to_end(shown.run(plan))
-    except DemoError as error:
+    except (DemoError, JournalError) as error:
         complain(str(error))
         return NOT_CLEAN
     if common.json:

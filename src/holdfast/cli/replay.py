@@ -61,12 +61,17 @@ def replay(
     """
     from holdfast.cli.running import run_to_end
     from holdfast.trading.replay import replay as replayed
+    from holdfast.trading.replay_driver import DisagreementError
     from holdfast.trading.replay_tape import open_tape_as
 
     tape = open_tape_as(file, symbol=symbol, tick=tick, multiplier=multiplier)
     rows = min(limit or tape.rows_total, tape.rows_total)
-    with _journal(journal) as path, progress(tape.symbol, rows) as show:
-        summary = run_to_end(replayed(tape, path, limit_rows=limit, on_row=show))
+    try:
+        with _journal(journal) as path, progress(tape.symbol, rows) as show:
+            summary = run_to_end(replayed(tape, path, limit_rows=limit, on_row=show))
+    except DisagreementError as error:
+        complain(str(error))
+        return MISMATCHES
     if common.json:
         print_json(summary)
     else:

@@ -89,7 +89,12 @@ def _repeat(work: Work, order: Order, wish: Wish) -> None:
         _send(work, order, wish)
 
 
+def _overdue(work: Work, order: Order, wish: Wish) -> None:
+    refuse_unsent(work, order, wish, "its time to be sent passed while another request was out")
+
+
 _DUE: Final = {
+    Stage.QUEUED: _overdue,
     Stage.WAITING: _unanswered,
     Stage.DELAYED: _repeat,
     Stage.ACKNOWLEDGED: _look,

@@ -7,11 +7,19 @@ Rule 3: an exit (reduce-only) passes up to the position less what exits on their
 """
 
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.domain import events as e
 from holdfast.domain.attend import request_cancel
-from holdfast.domain.inputs import Cancel, Define, Replace, Resolve, SetOpeningBalance, Submit
+from holdfast.domain.inputs import (
+    Adopt,
+    Cancel,
+    Define,
+    Replace,
+    Resolve,
+    SetOpeningBalance,
+    Submit,
+)
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order, WishKind
 from holdfast.domain.positions import Position
@@ -39,6 +47,9 @@ from holdfast.errors import (
     UnsupportedOrderTypeError,
 )
 
+# One is on its way and the others wait behind it.
+REPLACES_OPEN_MAX: Final = 8
+
 
 class Books(Work, Protocol):
     """What commands read of a desk, beside what every step lends."""
@@ -65,6 +76,10 @@ class Books(Work, Protocol):
 
     def find(self, client_order_id: str) -> Order | None:
         """Return an order by its client order id or wire id."""
+        ...
+
+    def owner_of(self, wire_id: str) -> int:
+        """Return the number of the order that a wire id belongs to; 0 if it is not this desk's."""
         ...
 
     def by_key(self, idempotency_key: str) -> Order | None:
@@ -186,6 +201,26 @@ def _check_exit(books: Books, terms: OrderTerms) -> None:
         )
 
 
+def adopt(books: Books, command: Adopt) -> int:
+    """Enter an order that was sent past the journal, unless it is; return its number."""
+    known = books.owner_of(command.wire_id)
+    if known:
+        return known
+    number = books.next_number
+    taken = books.find(command.client_order_id) is not None
+    books.out(
+        e.OrderAdopted(
+            at_ns=books.now_ns,
+            number=number,
+            wire_id=command.wire_id,
+            terms=command.terms,
+            client_order_id="" if taken else command.client_order_id,
+            strategy=command.strategy,
+        )
+    )
+    return number
+
+
 def cancel(books: Books, command: Cancel) -> int:
     """Want an order gone; return its number. Asking twice is asking once.
 
@@ -210,7 +245,7 @@ def replace(books: Books, command: Replace) -> int:
 
     Raises:
         OrderStatusError: no such order.
-        OrderCancellationError: it has ended, or is being cancelled.
+        OrderCancellationError: it has ended, is being cancelled, or has too many replaces open.
         InputError: terms that the order type or the instrument does not allow.
     """
     order = _known(books, command.client_order_id)
@@ -226,6 +261,13 @@ def replace(books: Books, command: Replace) -> int:
     changes = _changes(books, order, command)
     if not changes:
         return order.number
+    if sum(wish.kind is WishKind.REPLACE for wish in order.wishes) >= REPLACES_OPEN_MAX:
+        raise OrderCancellationError(
+            f"order {order.client_order_id} has {REPLACES_OPEN_MAX} replaces without an answer; "
+            "wait for one of them",
+            client_order_id=order.client_order_id,
+            code="TOO_MANY_REPLACES",
+        )
     books.out(
         e.ReplaceRequested(
             at_ns=books.now_ns,
@@ -336,4 +378,13 @@ def _known(books: Books, client_order_id: str) -> Order:
     return order
 
 
-__all__ = ["Books", "cancel", "define", "replace", "resolve", "set_opening_balance", "submit"]
+__all__ = [
+    "Books",
+    "adopt",
+    "cancel",
+    "define",
+    "replace",
+    "resolve",
+    "set_opening_balance",
+    "submit",
+]

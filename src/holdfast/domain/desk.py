@@ -44,7 +44,7 @@ from holdfast.errors import HoldfastError
 # Orders that one archiving takes out of memory, so that a step stays short.
 ARCHIVED_PER_STEP_MAX: Final = 1_000
 # Archiving begins this far above the bound, so that it is done in batches.
-ARCHIVE_SLACK: Final = 256
+ARCHIVE_SLACK: Final = 512
 
 
 class Decision(Struct):
@@ -177,6 +177,10 @@ class Desk(Queries):
     def _submit(self, given: inputs.Submit) -> None:
         decision = self._decision
         decision.number, decision.repeat = commands.submit(self, given)
+
+    def _adopt(self, given: inputs.Adopt) -> None:
+        self._decision.number = commands.adopt(self, given)
+        self._touch(self._decision.number)
 
     def _cancel(self, given: inputs.Cancel) -> None:
         self._decision.number = commands.cancel(self, given)
@@ -318,6 +322,7 @@ class Desk(Queries):
 _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.Open: Desk._open,
     inputs.Submit: Desk._submit,
+    inputs.Adopt: Desk._adopt,
     inputs.Cancel: Desk._cancel,
     inputs.Replace: Desk._replace,
     inputs.Resolve: Desk._resolve,

@@ -28,6 +28,7 @@ from holdfast.domain.order_events import (
     CumulativeReported,
     ExecutionCorrected,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderCompleted,
     OrderExpired,
@@ -62,6 +63,7 @@ AnyEvent: TypeAlias = (
     | ClockStepped
     | DeskResumed
     | OrderSubmitted
+    | OrderAdopted
     | OrderAccepted
     | OrderRejected
     | OrderFailed
@@ -118,6 +120,7 @@ __all__ = [
     "LookupStarted",
     "OpeningBalanceSet",
     "OrderAccepted",
+    "OrderAdopted",
     "OrderCanceled",
     "OrderCompleted",
     "OrderExpired",

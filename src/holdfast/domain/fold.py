@@ -64,6 +64,31 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
     )
 
 
+def adopted_order(event: e.OrderAdopted) -> Order:
+    """Begin an order that is on its way already, if it is: its submit is to be looked up."""
+    submit = Wish(
+        wish=0,
+        kind=WishKind.SUBMIT,
+        stage=Stage.UNKNOWN,
+        sent_ns=event.at_ns,
+        due_ns=event.at_ns,
+    )
+    return Order(
+        number=event.number,
+        terms=event.terms,
+        asked=event.terms,
+        created_ns=event.at_ns,
+        updated_ns=event.at_ns,
+        client_order_id=event.client_order_id or event.wire_id,
+        wire_id=event.wire_id,
+        adopted=True,
+        strategy=event.strategy,
+        quantity=event.terms.quantity,
+        largest=event.terms.quantity,
+        wishes=[submit],
+    )
+
+
 def is_full(order: Order, lot: Decimal) -> bool:
     """Tell whether less than one lot is left to fill."""
     return order.quantity is not None and sub(order.quantity, order.filled_quantity) < lot

@@ -23,6 +23,7 @@ def _replace_requested(order: Order, event: e.ReplaceRequested, _lot: Decimal) -
     wish = _ask(order, event, WishKind.REPLACE)
     wish.quantity, wish.limit_price = event.quantity, event.limit_price
     wish.stop_price, wish.not_after_ns = event.stop_price, event.not_after_ns
+    wish.due_ns = event.not_after_ns
     if event.quantity is not None:
         order.largest = max(order.largest or ZERO, event.quantity)
     return []

@@ -10,13 +10,22 @@ from msgspec import Struct
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Snapshot
-from holdfast.domain.requests import Amount, OrderRequest
+from holdfast.domain.requests import Amount, OrderRequest, OrderTerms
 
 
 class Submit(Struct, frozen=True, gc=False):
     """A caller's new order."""
 
     request: OrderRequest
+
+
+class Adopt(Struct, frozen=True, gc=False, kw_only=True):
+    """An order that was sent past the journal, to be entered once and looked up."""
+
+    wire_id: str
+    terms: OrderTerms
+    client_order_id: str = ""
+    strategy: str = ""
 
 
 class Cancel(Struct, frozen=True, gc=False, kw_only=True):
@@ -146,6 +155,7 @@ Command: TypeAlias = Submit | Cancel | Replace | Resolve | Define | SetOpeningBa
 Input: TypeAlias = (
     Command
     | Open
+    | Adopt
     | Answer
     | Looked
     | Reported

@@ -49,7 +49,7 @@ def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
     )
     wait = backoff_ns(work, order.wire_id, order.lookup.tries)
     if alive:
-        wait = work.settings.quiet_ms * NS_PER_MS
+        wait = max(wait, work.settings.quiet_ms * NS_PER_MS)
     work.out(
         e.LookupEnded(
             at_ns=work.now_ns,

@@ -92,6 +92,7 @@ class Lookup(Struct, gc=False, kw_only=True, omit_defaults=True):
 class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     """One order of a desk; quantities in instrument units, times in desk nanoseconds.
 
+    `adopted` orders were sent past the journal, under a wire id that their number does not give.
     `asked` are the terms as submitted, `terms` those in force. `quantity` is the quantity in
     force, None for an order sized by notional until the broker names one. `largest` is the
     largest quantity ever in force or wished, against which an overfill is judged. `held` is a
@@ -106,6 +107,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     created_ns: int
     client_order_id: str
     wire_id: str
+    adopted: bool = False
     idempotency_key: str = ""
     strategy: str = ""
     status: Status = Status.NEW

@@ -24,6 +24,19 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     strategy: str = ""
 
 
+class OrderAdopted(Event, frozen=True, kw_only=True, tag="order_adopted"):
+    """An order that was sent past the journal is entered; what became of it is looked up.
+
+    It is never sent again: `wire_id` is the id under which it went out, if it did.
+    """
+
+    number: int
+    wire_id: str
+    terms: OrderTerms
+    client_order_id: str = ""
+    strategy: str = ""
+
+
 class OrderAccepted(Event, frozen=True, kw_only=True, tag="order_accepted"):
     """The broker works the order; `inferred` where later evidence implies it."""
 

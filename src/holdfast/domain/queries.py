@@ -1,7 +1,8 @@
 """What can be read of a desk: one order, filtered orders, counts; what an input may mean."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any, Final
 
 from holdfast.domain import inputs
 from holdfast.domain.inputs import Input
@@ -58,7 +59,7 @@ class Queries:
             return 0
         digits = wire_id[len(prefix) :].partition("~")[0]
         usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
-        return int(digits) if usual else 0
+        return int(digits) if usual else self.state.names.get(f"w:{wire_id}", 0)
 
     def active(self) -> Iterator[Order]:
         """Iterate over the orders that may still trade, oldest first."""
@@ -108,47 +109,53 @@ class Queries:
         `c:`, `i:` and `b:` are names that an archived order may have had, `n:` is a number that
         was given out and is not in memory.
         """
-        if not self.state.stored.archived:
-            return ()
-        names = dict.fromkeys(self._names(given))
-        return tuple(name for name in names if not self._has(name))
+        means = _MEANS.get(type(given)) if self.state.stored.archived else None
+        return () if means is None else means(self, given)
 
-    def _has(self, name: str) -> bool:
-        kind, _, rest = name.partition(":")
-        if kind == "n":
-            number = int(rest)
-            in_memory = self.state.holds(number)
-            return in_memory or not 0 < number < self.state.stored.next_number
-        return name in self.state.names
+    def _number(self, number: int) -> tuple[str, ...]:
+        known = self.state.holds(number) or not 0 < number < self.state.stored.next_number
+        return () if known else (f"n:{number}",)
 
-    def _names(self, given: Input) -> Iterator[str]:
-        if isinstance(given, inputs.Submit):
-            if given.request.client_order_id:
-                yield f"c:{given.request.client_order_id}"
-            if given.request.idempotency_key:
-                yield f"i:{given.request.idempotency_key}"
-        elif isinstance(given, inputs.Cancel | inputs.Replace | inputs.Resolve):
-            yield from self._by_id(given.client_order_id, "c")
-        elif isinstance(given, inputs.Answer | inputs.Looked):
-            yield f"n:{given.number}"
-        elif isinstance(given, inputs.Reported):
-            report = given.report
-            yield from self._said(report.wire_id or report.orig_wire_id, report.broker_order_id)
-        elif isinstance(given, inputs.Polled):
-            for snapshot in given.snapshots:
-                yield from self._said(snapshot.wire_id, snapshot.broker_order_id)
-            for wire_id, broker_order_id, _ in given.executions:
-                yield from self._said(wire_id, broker_order_id)
+    def _name(self, name: str) -> tuple[str, ...]:
+        return () if name in self.state.names else (name,)
 
-    def _said(self, wire_id: str, broker_order_id: str) -> Iterator[str]:
-        if wire_id:
-            yield from self._by_id(wire_id, "")
-        elif broker_order_id:
-            yield f"b:{broker_order_id}"
+    def _of_submit(self, given: inputs.Submit) -> tuple[str, ...]:
+        request = given.request
+        client, key = request.client_order_id, request.idempotency_key
+        named = self._name(f"c:{client}") if client else ()
+        return named + self._name(f"i:{key}") if key else named
 
-    def _by_id(self, name: str, kind: str) -> Iterator[str]:
-        number = self.owner_of(name)
+    def _of_caller(self, given: inputs.Cancel | inputs.Replace | inputs.Resolve) -> tuple[str, ...]:
+        number = self.owner_of(given.client_order_id)
+        return self._number(number) if number else self._name(f"c:{given.client_order_id}")
+
+    def _of_number(self, given: inputs.Answer | inputs.Looked) -> tuple[str, ...]:
+        return self._number(given.number)
+
+    def _of_report(self, given: inputs.Reported) -> tuple[str, ...]:
+        report = given.report
+        return self._said(report.wire_id or report.orig_wire_id, report.broker_order_id)
+
+    def _of_poll(self, given: inputs.Polled) -> tuple[str, ...]:
+        said = [(one.wire_id, one.broker_order_id) for one in given.snapshots]
+        said += [(wire_id, broker_order_id) for wire_id, broker_order_id, _ in given.executions]
+        missing = (name for wire_id, broker_id in said for name in self._said(wire_id, broker_id))
+        return tuple(dict.fromkeys(missing))
+
+    def _said(self, wire_id: str, broker_order_id: str) -> tuple[str, ...]:
+        number = self.owner_of(wire_id) if wire_id else 0
         if number:
-            yield f"n:{number}"
-        elif kind:
-            yield f"{kind}:{name}"
+            return self._number(number)
+        return self._name(f"b:{broker_order_id}") if broker_order_id else ()
+
+
+_MEANS: Final[dict[type, Callable[[Queries, Any], tuple[str, ...]]]] = {
+    inputs.Submit: Queries._of_submit,
+    inputs.Cancel: Queries._of_caller,
+    inputs.Replace: Queries._of_caller,
+    inputs.Resolve: Queries._of_caller,
+    inputs.Answer: Queries._of_number,
+    inputs.Looked: Queries._of_number,
+    inputs.Reported: Queries._of_report,
+    inputs.Polled: Queries._of_poll,
+}

@@ -51,11 +51,18 @@ def absorb_poll(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> 
 
 
 def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int) -> None:
-    """Take in what asking for this order by its own ids gave."""
+    """Take in what asking for this order by its own ids gave.
+
+    Terms before trades: what traded under a larger quantity must not complete a smaller one.
+    """
     snapshot = sighting.snapshot
+    stale = _is_stale(order, snapshot, asked_ns)
+    leg = order.find_leg(snapshot.broker_order_id)
+    if not stale and leg is not None and leg is order.leg and not order.is_terminal:
+        restate(work, order, leg, snapshot)
     for execution in sighting.executions:
         book_trade(work, order, snapshot, execution)
-    if _is_stale(order, snapshot, asked_ns):
+    if stale:
         return
     meet(work, order, snapshot.broker_order_id, snapshot.wire_id, snapshot)
     if sighting.executions_complete:

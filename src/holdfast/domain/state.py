@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Change
-from holdfast.domain.fold import fold, new_order
+from holdfast.domain.fold import adopted_order, fold, new_order
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.positions import Position
@@ -47,7 +47,32 @@ class Stored(Struct, kw_only=True, omit_defaults=True):
 
 _load: Final = msgspec.json.Decoder(Stored).decode
 _unpack: Final = msgspec.json.Decoder(Order).decode
-_pack: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder()
+
+
+class _NamesOfLeg(Struct, frozen=True, gc=False):
+    broker_order_id: str = ""
+
+
+class _Label(Struct, frozen=True, gc=False):
+    """What archiving needs to know of a packed order."""
+
+    client_order_id: str
+    wire_id: str
+    adopted: bool = False
+    idempotency_key: str = ""
+    status: Status = Status.NEW
+    legs: list[_NamesOfLeg] = msgspec.field(default_factory=list)
+
+
+_label: Final = msgspec.json.Decoder(_Label).decode
+
+
+def _pack(order: Order) -> bytes:
+    """Encode an order into no more bytes than it takes: a buffer grown by halves would be kept."""
+    buffer = bytearray()
+    _encode.encode_into(order, buffer)
+    return bytes(buffer)
 
 
 class State:
@@ -78,7 +103,7 @@ class State:
         for order in (*self.active.values(), *self.ended.values()):
             bodies[order.number] = _pack(order)
         orders = [msgspec.Raw(bodies[number]) for number in sorted(bodies)]
-        return _pack(msgspec.structs.replace(self.stored, orders=orders))
+        return _encode.encode(msgspec.structs.replace(self.stored, orders=orders))
 
     @classmethod
     def load(cls, body: bytes) -> "State":
@@ -247,7 +272,12 @@ class State:
         self.watch(order)
 
     def _submitted(self, event: e.OrderSubmitted) -> None:
-        order = new_order(event, self.wire_id(event.number))
+        self._enter(new_order(event, self.wire_id(event.number)), event)
+
+    def _adopted(self, event: e.OrderAdopted) -> None:
+        self._enter(adopted_order(event), event)
+
+    def _enter(self, order: Order, event: e.OrderSubmitted | e.OrderAdopted) -> None:
         self.stored.next_number = event.number + 1
         symbol = event.terms.symbol
         self.stored.traded[symbol] = self.stored.traded.get(symbol, 0) + 1
@@ -286,10 +316,11 @@ class State:
 
     def _archived(self, event: e.OrdersArchived) -> None:
         for number in event.numbers:
-            order = self.ended.pop(number, None) or _unpack(self.finished.pop(number))
+            order = self.ended.pop(number, None)
+            label = order if order is not None else _label(self.finished.pop(number))
             self.packed_ns.pop(number, None)
-            self.counts[order.status] -= 1
-            for name in names_of(order):
+            self.counts[label.status] -= 1
+            for name in names_of(label):
                 self.names.pop(name, None)
         self.stored.archived += len(event.numbers)
 
@@ -298,9 +329,9 @@ class State:
         self.stored.archived -= 1
 
 
-def names_of(order: Order) -> tuple[str, ...]:
+def names_of(order: Order | _Label) -> tuple[str, ...]:
     """Return every name by which an input may mean an order, prefixed by its kind."""
-    names = []
+    names = [f"w:{order.wire_id}"] if order.adopted else []
     if order.client_order_id != order.wire_id:
         names.append(f"c:{order.client_order_id}")
     if order.idempotency_key:
@@ -315,6 +346,7 @@ _SPECIAL: Final[dict[type, Any]] = {
     e.OpeningBalanceSet: State._balance,
     e.ClockStepped: State._clock,
     e.DeskResumed: State._resumed,
+    e.OrderAdopted: State._adopted,
     e.OrderSubmitted: State._submitted,
     e.AnomalyRecorded: State._anomaly,
     e.OrdersArchived: State._archived,

@@ -13,6 +13,8 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from holdfast.domain.requests import OrderTerms
+
 _log = logging.getLogger("holdfast.halted")
 
 # A file of a few lines in all but the worst night; what is longer is not read into memory whole.
@@ -20,15 +22,14 @@ LINES_MAX: Final = 10_000
 
 
 class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One act: an exit or a cancel about to be sent, how it ended, or that it was looked up."""
+    """One act: an exit or a cancel about to be sent, how it ended, or that its desk has it."""
 
     kind: Literal["exit", "cancel", "ended", "adopted"]
     at_ns: int
     wire_id: str
     symbol: str = ""
-    side: str = ""
-    quantity: str = ""
-    order_type: str = ""
+    terms: OrderTerms | None = None
+    strategy: str = ""
     client_order_id: str = ""
     broker_order_id: str = ""
     text: str = ""
@@ -61,7 +62,7 @@ class EmergencyLog:
             _log.warning("%s could not be written: %s", self._path, error)
 
     def owed(self) -> list[Line]:
-        """Return the exits that were sent and not looked up yet, oldest first."""
+        """Return the exits that were sent and that no desk has yet, oldest first."""
         sent: dict[str, Line] = {}
         for line in self._lines():
             if line.kind == "exit":

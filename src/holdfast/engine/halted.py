@@ -3,18 +3,15 @@
 Cancels and reduce-only exits up to the position are sent directly. Their wire ids derive from the
 order or the symbol and the last durable record, so that the same act, repeated, has the same id,
 and each is written to the emergency log before it is sent. Once the journal is back, or at the
-next start, every exit is looked up by that id and handed to the desk.
+next start, the desk is handed every exit and looks it up by that id.
 """
 
-import asyncio
 import hashlib
-import logging
-from typing import Final
 
 from holdfast.clock import NS_PER_MS
 from holdfast.domain.desk import Desk
-from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
-from holdfast.domain.inputs import Polled
+from holdfast.domain.effects import CancelOrder, SubmitOrder
+from holdfast.domain.inputs import Adopt
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused
 from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
@@ -22,7 +19,7 @@ from holdfast.domain.settings import Settings
 from holdfast.domain.values import ZERO, Side, Status, sub
 from holdfast.engine.emergency import EmergencyLog, Line
 from holdfast.engine.link import AccountLink
-from holdfast.engine.runner import Mode, Runner
+from holdfast.engine.runner import Runner
 from holdfast.engine.views import OrderView, view_order
 from holdfast.errors import (
     OrderCancellationError,
@@ -31,11 +28,6 @@ from holdfast.errors import (
     OrderSubmissionError,
     UnknownSymbolError,
 )
-
-_log = logging.getLogger("holdfast.halted")
-
-# Exits of an earlier halt are looked up until the broker has answered; slowly, it is no hurry.
-ADOPT_RETRY_S: Final = 15.0
 
 
 class HaltedDesk:
@@ -158,44 +150,22 @@ class HaltedDesk:
         return view
 
     async def adopt(self) -> None:
-        """Look up every exit that went out past the journal and hand the desk what is found.
+        """Hand the desk every exit that went out past the journal; it looks them up by their ids.
 
-        It ends once the broker has answered for all of them; a broker that does not is asked again.
+        It ends once all of them are durable there.
         """
         self._exits.clear()
-        while owed := self._log.owed():
-            for line in owed:
-                if self._runner.mode is not Mode.RUNNING:
-                    return
-                await self._look_up(line)
-            if self._log.owed():
-                await asyncio.sleep(ADOPT_RETRY_S)
-
-    async def _look_up(self, line: Line) -> None:
-        asked_ns = self._runner.now_ns()
-        found = await self._link.look(
-            LookupOrder(
-                number=0,
-                attempt=1,
-                symbol=line.symbol,
-                wire_ids=(line.wire_id,),
-                broker_order_ids=(),
-            )
-        )
-        for sighting in found.sightings:
-            snapshot = sighting.snapshot
-            self._runner.unclaimed(snapshot.broker_order_id, line.wire_id)
-            executions = tuple(
-                (line.wire_id, snapshot.broker_order_id, each) for each in sighting.executions
-            )
-            self._runner.word(
-                Polled(asked_ns=asked_ns, snapshots=(snapshot,), executions=executions)
-            )
-        if found.complete:
-            text = f"{len(found.sightings)} found"
-            self._log.write(Line(kind="adopted", at_ns=asked_ns, wire_id=line.wire_id, text=text))
-        else:
-            _log.warning("exit %s of an earlier halt: %s", line.wire_id, found.text)
+        for line in self._log.owed():
+            if line.terms is not None:
+                adopted = Adopt(
+                    wire_id=line.wire_id,
+                    terms=line.terms,
+                    client_order_id=line.client_order_id,
+                    strategy=line.strategy,
+                )
+                await self._runner.command(adopted)
+            now_ns = self._runner.now_ns()
+            self._log.write(Line(kind="adopted", at_ns=now_ns, wire_id=line.wire_id))
 
     def _wire_id(self, subject: str) -> str:
         return f"{self._runner.prefix}x{self._runner.durable_seq}.{subject}"
@@ -216,9 +186,8 @@ class HaltedDesk:
                 at_ns=self._runner.now_ns(),
                 wire_id=wire_id,
                 symbol=order.terms.symbol,
-                side=order.terms.side,
-                quantity=str(order.quantity or ""),
-                order_type=order.terms.order_type,
+                terms=order.terms,
+                strategy=order.strategy,
                 client_order_id=order.client_order_id,
                 broker_order_id=broker_order_id,
                 text=said,

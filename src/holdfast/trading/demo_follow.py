@@ -147,7 +147,7 @@ class Follower:
             for wish in order.wishes:
                 if wish.stage is Stage.UNKNOWN:
                     self._open_case(order, wish.wish, wish.kind).by_kill = True
-        text = f"{self.seq} records folded, {self.owed} requests of unknown outcome"
+        text = f"{many(self.seq, 'record')} folded, {many(self.owed, 'request')} of unknown outcome"
         return News(text, Tone.DOUBT, notable=True)
 
     def _tell_order(self, event: e.AnyEvent, order: Order) -> Iterator[News]:
@@ -232,3 +232,8 @@ def described(order: Order) -> str:
     terms = order.terms
     size = plain(order.quantity) if order.quantity is not None else "?"
     return f"{terms.side} {size} at {terms.limit_price}"
+
+
+def many(count: int, what: str) -> str:
+    """Show a number of things: `1 fill`, `2 fills`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

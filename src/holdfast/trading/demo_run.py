@@ -23,7 +23,7 @@ from holdfast.domain.effects import CancelOrder, SubmitOrder
 from holdfast.trading import demo_desk
 from holdfast.trading.demo_check import Verdict, compare, read_journal
 from holdfast.trading.demo_desk import SETTLED, UNSETTLED, Job
-from holdfast.trading.demo_follow import Follower, News, Tone
+from holdfast.trading.demo_follow import Follower, News, Tone, many
 from holdfast.trading.demo_plan import ACCOUNT, DESK, Plan
 from holdfast.trading.demo_venue import DemoVenue, Held
 
@@ -159,8 +159,8 @@ class Demo:
         self.phase = "killed"
         submits, cancels = unanswered["submit"], unanswered["cancel"]
         self._step(
-            f"SIGKILL to process {process.pid}: {_many(submits, 'submit')} and "
-            f"{_many(cancels, 'cancel')} unanswered",
+            f"SIGKILL to process {process.pid}: {many(submits, 'submit')} and "
+            f"{many(cancels, 'cancel')} unanswered",
             Tone.KILL,
         )
 
@@ -168,7 +168,7 @@ class Demo:
         """See that whatever the venue was asked for stands in the journal of the killed process."""
         for each in held:
             order = self.follower.desk.state.peek(each.number)
-            if order is None or order.wish(each.wish) is None:
+            if order is None or each.wish > order.last_wish:
                 text = f"the {each.kind} of order {each.number} went out without being journaled"
                 self._problems.append(text)
 
@@ -178,7 +178,7 @@ class Demo:
         await self._watch(self._pace.dead)
         fills = self.venue.fills() - before
         self.killed = msgspec.structs.replace(self.killed, fills_meanwhile=fills)
-        heard = f"{_many(fills, 'fill')} that nobody has heard of" if fills else "no fill of ours"
+        heard = f"{many(fills, 'fill')} that nobody has heard of" if fills else "no fill of ours"
         self._step(f"the market goes on: {heard}")
 
     async def _last_life(self) -> None:
@@ -294,7 +294,3 @@ class Demo:
             records=journaled.records,
             seconds=round(self.seconds, 1),
         )
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -94,7 +94,7 @@ async def replay(
         TapeError: the limit is below 1, or the file has changed since the tape was opened.
         InputError: the journal is of another replay, or further than the limit.
         JournalError: the journal cannot be used.
-        HoldfastError: desk and venue do not come to agree on an order.
+        DisagreementError: desk and venue do not come to agree on an order.
     """
     expected = expected_outcome(tape.path, limit_rows)
     journal = SqliteJournal(journal_path)

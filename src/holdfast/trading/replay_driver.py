@@ -17,7 +17,7 @@ from holdfast.brokers.tape import TapeBroker, TapeOrder
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import OrderType, Status
 from holdfast.engine.views import OrderView
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, WaitTimeout
 from holdfast.trading.replay_past import Begun, client_order_id
 from holdfast.venue import flow
 from holdfast.venue.tape import Tape
@@ -29,6 +29,12 @@ LANES: Final = 256
 LANE_AHEAD_MAX: Final = 16
 # An order that desk and venue see differently for so long will not be agreed on.
 SETTLE_WAIT_S: Final = 60.0
+
+
+class DisagreementError(HoldfastError):
+    """Desk and venue see an order differently, and it does not pass."""
+
+    code = "DISAGREEMENT"
 
 
 class Again(Struct, frozen=True):
@@ -71,7 +77,8 @@ class Driver:
         """Carry out what is left of the tape.
 
         Raises:
-            HoldfastError: an order was refused, or desk and venue do not come to agree on it.
+            DisagreementError: an order was refused, or desk and venue do not come to agree on it.
+            HoldfastError: the journal can no longer be written.
         """
         await self._broker.connected()
         try:
@@ -131,7 +138,11 @@ class Driver:
         elif isinstance(operation, Again) and operation.retell:
             self._broker.retell(self._wire_ids[order_id])
         wire_id = self._wire_ids[order_id]
-        await self._manager.wait(name, partial(self._is_agreed, wire_id), SETTLE_WAIT_S)
+        try:
+            await self._manager.wait(name, partial(self._is_agreed, wire_id), SETTLE_WAIT_S)
+        except WaitTimeout:
+            ours = await self._manager.order(name)
+            raise DisagreementError(_differences(ours, self._broker.order(wire_id))) from None
         if isinstance(operation, flow.Submit | flow.Replace):
             self._compare(operation, wire_id)
 
@@ -158,15 +169,29 @@ class Driver:
 
     def _is_agreed(self, wire_id: str, ours: OrderView) -> bool:
         if ours.status in {Status.REJECTED, Status.FAILED}:
-            raise HoldfastError(
-                f"order {ours.client_order_id} is {ours.status}: {ours.text or ours.code}; "
-                "the venue takes every order of the tape, so this is a defect: please report it"
+            raise DisagreementError(
+                f"order {ours.client_order_id} is {ours.status}: {ours.text or ours.code}; the "
+                "venue takes every order of a tape, so this is a defect: please report it"
             )
         theirs = self._broker.order(wire_id)
         if theirs is None or not _same(ours, theirs):
             return False
         # Of an ended order nothing more is asked; a replace left open is closed in its own time.
         return ours.is_terminal or not ours.pending
+
+
+def _differences(ours: OrderView, theirs: TapeOrder | None) -> str:
+    if theirs is None:
+        seen = "has not got it"
+    else:
+        filled = f"{theirs.filled} of {theirs.quantity} filled at {theirs.limit_price}"
+        seen = f"says {theirs.status}, {filled}"
+    pending = f", unanswered: {', '.join(ours.pending)}" if ours.pending else ""
+    return (
+        f"order {ours.client_order_id} is {ours.status}, {ours.filled_quantity} of "
+        f"{ours.quantity} filled at {ours.limit_price}{pending}; the venue {seen}, after "
+        f"{SETTLE_WAIT_S} s: this is a defect, please report it"
+    )
 
 
 def _same(ours: OrderView, theirs: TapeOrder) -> bool:

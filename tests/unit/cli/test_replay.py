@@ -10,6 +10,7 @@ import pytest
 from holdfast.cli import main
 from holdfast.cli import replay as command
 from holdfast.trading import replay as replays
+from holdfast.trading.replay_driver import DisagreementError
 from holdfast.venue.outcome import expected_outcome
 
 ROWS = """\
@@ -77,6 +78,20 @@ def test_a_mismatch_ends_with_1_and_is_named(
     assert errors == (
         "holdfast: order 12 is CANCELED with 0 filled for 0, not OPEN with 0 filled for 0\n"
     )
+
+
+def test_an_order_that_cannot_be_agreed_on_ends_with_1(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is named; without an end there is no summary."""
+
+    async def disagreed(*_: object, **__: object) -> None:
+        raise DisagreementError("order 11 differs")
+
+    monkeypatch.setattr(replays, "replay", disagreed)
+
+    assert main.run(["replay", str(file), "--json"]) == command.MISMATCHES
+    assert capsys.readouterr() == ("", "holdfast: order 11 differs\n")
 
 
 @pytest.mark.parametrize(

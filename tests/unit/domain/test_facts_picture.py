@@ -5,7 +5,6 @@ and expired after 4; rejected; failed because it was never sent. The execution o
 """
 
 from collections.abc import Callable
-
 from decimal import Decimal as D
 from typing import Any
 
@@ -184,9 +183,7 @@ def test_a_fact_does_to_an_order_what_is_drawn(status: str, fact: str, cell: str
     assert bench.refolded().dump() == bench.desk.dump()
 
 
-@pytest.mark.parametrize(
-    ("status", "fact"), [(s, row[0]) for row in ROWS[1:] for s in ROWS[0][1:]]
-)
+@pytest.mark.parametrize(("status", "fact"), [(s, row[0]) for row in ROWS[1:] for s in ROWS[0][1:]])
 def test_the_same_report_twice_is_once(status: str, fact: str) -> None:
     """A report that comes again, as the same message, changes nothing more (scenarios 8, 82)."""
     bench = driver(status)

@@ -525,9 +525,9 @@ def test_statistics_count_every_status() -> None:
     bench.trade("e1", "10", number=4)
     bench.say("canceled", number=5)
     found = bench.desk.statistics()
-    assert [found[f"orders_{s}"] for s in ("new", "open", "partial_fill", "filled", "canceled")] == [
-        1
-    ] * 5
+    assert [
+        found[f"orders_{s}"] for s in ("new", "open", "partial_fill", "filled", "canceled")
+    ] == [1] * 5
     assert (found["orders_active"], found["orders_total"]) == (3, 5)
     assert next(bench.desk.active()).number == 1
     assert [o.number for o in bench.desk.stale(bench.order(3).created_ns)] == [1, 2]

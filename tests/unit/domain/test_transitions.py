@@ -107,7 +107,9 @@ def test_the_pictures_are_complete() -> None:
     drawn = {(s, f) for s, f, _ in cells(MOVES_PICTURE)}
     assert drawn == {(s.value, f.value) for s in Status for f in Fact}
     overruled = cells(FILLS_AND_AMENDMENTS_PICTURE) + cells(TERMS_AND_LIFE_PICTURE)
-    assert {(s, f) for s, f, _ in overruled} == {(s.value, f.value) for s in Status for f in Overrule}
+    assert {(s, f) for s, f, _ in overruled} == {
+        (s.value, f.value) for s in Status for f in Overrule
+    }
     assert {line.split()[0] for line in CONDITIONS_PICTURE.strip().splitlines()} == {
         word.value for word in Word
     }

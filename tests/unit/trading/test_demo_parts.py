@@ -33,6 +33,7 @@ from holdfast.trading.demo_plan import (
     faults_of,
     settings_of,
 )
+from holdfast.trading.demo_run import Demo
 from holdfast.trading.demo_strategy import POSITION_MAX, WORKING_MAX, Quoter, choose
 from holdfast.trading.demo_venue import Held, HoldingBroker
 from holdfast.venue.faults import FaultKind
@@ -366,7 +367,7 @@ def test_what_a_kill_left_open_is_owed_until_it_is_settled(written: Written) -> 
     """After a restart each request on its way is of unknown outcome (scenario 34)."""
     written.submitted()
     news = written.write(e.DeskResumed(at_ns=5, wall_offset_ns=0, retry_at_ns=5))
-    assert news[0].text.endswith("1 requests of unknown outcome")
+    assert news[0].text.endswith("1 request of unknown outcome")
     assert written.follower.owed == 1
     written.write(e.OrderFailed(at_ns=6, number=1, code="ABSENT", text="no such order"))
     assert written.follower.owed == 0
@@ -385,3 +386,15 @@ def test_a_journal_that_vanished_is_an_error(written: Written, tmp_path: object)
     written.follower._path = written.follower._path.with_name("gone.db")
     with pytest.raises(JournalError):
         written.follower.read()
+
+
+def test_a_request_that_was_not_journaled_before_it_went_out_is_noticed(written: Written) -> None:
+    """What the venue was asked for must stand in the killed process's journal (scenario 97)."""
+    demo = Demo(Plan(), lambda _: None)
+    demo.follower = written.follower
+    written.submitted()
+    demo._check_intents([Held("submit", 1, 0)])
+    assert demo._problems == []
+    demo._check_intents([Held("submit", 2, 0), Held("cancel", 1, 1)])
+    assert len(demo._problems) == 2
+    written.journal.close()

@@ -10,7 +10,7 @@ import pytest
 from holdfast.brokers.tape import TapeBroker
 from holdfast.domain.effects import SubmitOrder
 from holdfast.domain.reports import Outcome
-from holdfast.errors import AmountError, InputError, JournalError, TapeError, WaitTimeout
+from holdfast.errors import AmountError, InputError, JournalError, TapeError
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.trading import replay as replays
@@ -189,7 +189,8 @@ async def test_an_order_on_which_desk_and_venue_do_not_agree_stops_the_replay(
     monkeypatch.setattr(replays, "TapeBroker", Wrong)
     monkeypatch.setattr(replay_driver, "SETTLE_WAIT_S", 0.05)
 
-    with pytest.raises(WaitTimeout, match="-11 is open"):
+    told = "-11 is open, 0 of 100 .*; the venue says open, 0 of 101 filled"
+    with pytest.raises(replay_driver.DisagreementError, match=told):
         await replay(tape(tmp_path, ROWS[0]), tmp_path / "replay.db")
 
 

@@ -1,0 +1,256 @@
+"""A desk, a broker and a link between them that loses, delays and repeats; at rest all agrees."""
+
+from decimal import Decimal as D
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from holdfast.domain import inputs
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.desk import Desk
+from holdfast.domain.effects import Effect, LookupOrder
+from holdfast.domain.inputs import Input
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.order import Order
+from holdfast.domain.reports import NotSent, Unknown
+from holdfast.domain.requests import OrderRequest
+from holdfast.domain.values import ZERO, Side, Status
+from holdfast.domain.work import NS_PER_MS
+from holdfast.testing.model_broker import ModelBroker
+
+SETTLING_ROUNDS_MAX = 60
+QUIET_POLLS = 3
+POLL_MS = 15_000
+# Shorter than the absence grace: a request that is older has arrived or never will.
+IN_FLIGHT_MS_MAX = 8_000
+
+picks = st.integers(0, 5)
+sizes = st.sampled_from(["1", "2", "3", "5", "8", "10"])
+
+
+class DeskMachine(RuleBasedStateMachine):
+    """What is asked of the broker may be lost on either way; what the stream tells, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broker = ModelBroker()
+        self.desk = Desk()
+        self.now_ns = 1_000 * NS_PER_MS
+        self.calls: list[tuple[int, Effect]] = []
+        self.answers: list[Input] = []
+        self.wanted_gone: set[int] = set()
+
+    @initialize(
+        unique=st.sampled_from(["forever", "while_open", "none"]),
+        new_ids=st.booleans(),
+        carries=st.booleans(),
+        by_wire_id=st.booleans(),
+    )
+    def open(self, unique: str, new_ids: bool, carries: bool, by_wire_id: bool) -> None:
+        can = Capabilities(
+            unique_ids=unique,  # type: ignore[arg-type]  # one of the three literals above
+            new_id_on_replace=new_ids,
+            replace_carries_fills=carries or not new_ids,
+            cancel_by_wire_id=by_wire_id,
+        )
+        self.broker = ModelBroker(can)
+        self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
+        self.step(inputs.Connected(can))
+        self.step(inputs.Define(Instrument.of("X")))
+
+    def step(self, given: Input, *, later_ms: int = 1) -> None:
+        self.now_ns += later_ms * NS_PER_MS
+        effects = self.desk.step(given, self.now_ns).effects
+        self.calls += [(self.now_ns, effect) for effect in effects]
+
+    @rule(side=st.sampled_from(["buy", "sell"]), quantity=sizes)
+    def submit(self, side: str, quantity: str) -> None:
+        if self.desk.next_number > 3:
+            return
+        request = OrderRequest(
+            symbol="X", side=side, quantity=quantity, order_type="limit", limit_price="100"
+        )
+        self.step(inputs.Submit(request))
+
+    @rule(number=st.integers(1, 3))
+    def cancel(self, number: int) -> None:
+        order = self.desk.order(number)
+        if order is not None and not order.is_terminal:
+            self.wanted_gone.add(number)
+            self.step(inputs.Cancel(client_order_id=order.client_order_id))
+
+    @rule(
+        number=st.integers(1, 3), quantity=st.none() | sizes, price=st.sampled_from(["99", "101"])
+    )
+    def replace(self, number: int, quantity: str | None, price: str) -> None:
+        order = self.desk.order(number)
+        if order is not None:
+            name = order.client_order_id
+            self.step(inputs.Replace(client_order_id=name, quantity=quantity, limit_price=price))
+
+    @rule(pick=picks, how=st.sampled_from(["done", "done", "lost", "silent", "not_sent", "late"]))
+    def deliver(self, pick: int, how: str) -> None:
+        """A request arrives, is lost before or after it is done, or was never sent."""
+        if self.calls:
+            self.carry_out(*self.calls.pop(pick % len(self.calls)), how)
+
+    def carry_out(self, sent_ns: int, effect: Effect, how: str) -> None:
+        if self.now_ns > sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS:
+            how = "lost"
+        if isinstance(effect, LookupOrder):
+            self.ask(effect, answered=how in {"done", "late"})
+            return
+        outcome = Unknown(text="no answer") if how != "not_sent" else NotSent(text="429")
+        if self.now_ns > effect.not_after_ns:
+            outcome = NotSent(text="too late")
+        elif how in {"done", "silent", "late"}:
+            said = self.broker.call(effect)
+            outcome = outcome if how == "silent" else said
+        answer = inputs.Answer(
+            number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
+        )
+        if how == "late":
+            self.answers.append(answer)
+        else:
+            self.step(answer)
+
+    def ask(self, effect: LookupOrder, *, answered: bool) -> None:
+        if answered:
+            asked_ns = self.now_ns
+            self.step(
+                inputs.Looked(
+                    number=effect.number,
+                    attempt=effect.attempt,
+                    asked_ns=asked_ns,
+                    result=self.broker.look(effect),
+                )
+            )
+
+    @rule(pick=picks)
+    def answer_late(self, pick: int) -> None:
+        if self.answers:
+            self.step(self.answers.pop(pick % len(self.answers)))
+
+    @rule(pick=picks, times=st.sampled_from([0, 1, 1, 1, 2]))
+    def tell(self, pick: int, times: int) -> None:
+        """A word of the stream arrives, out of turn, twice, or never."""
+        if self.broker.words:
+            word = self.broker.words.pop(pick % len(self.broker.words))
+            for _ in range(times):
+                self.step(inputs.Reported(word))
+
+    @rule(pick=picks, quantity=sizes, price=st.sampled_from(["99.5", "100", "100.25"]))
+    def fill(self, pick: int, quantity: str, price: str) -> None:
+        working = [held for held in self.broker.orders.values() if held.is_working]
+        if working:
+            self.broker.fill(working[pick % len(working)].broker_order_id, D(quantity), D(price))
+
+    @rule(pick=picks, how=st.sampled_from([Status.CANCELED, Status.EXPIRED]))
+    def end_unasked(self, pick: int, how: Status) -> None:
+        working = [held for held in self.broker.orders.values() if held.is_working]
+        if working and pick == 0:
+            self.broker.end(working[0].broker_order_id, how)
+
+    @rule(wait_ms=st.sampled_from([1, 600, 2_500, 5_500, 12_000]))
+    def wait(self, wait_ms: int) -> None:
+        self.step(inputs.Tick(), later_ms=wait_ms)
+
+    @rule(pick=picks)
+    def poll_now_and_then(self, pick: int) -> None:
+        if pick < 2:
+            self.poll()
+
+    def poll(self) -> None:
+        shown, traded = self.broker.listing()
+        self.step(
+            inputs.Polled(asked_ns=self.now_ns, snapshots=shown, executions=traded, complete=True)
+        )
+
+    @rule(pick=picks)
+    def crash(self, pick: int) -> None:
+        """The process dies; requests on their way arrive or do not, and nothing answers them."""
+        if pick:
+            return
+        self.answers.clear()
+        for sent_ns, effect in self.calls:
+            arrives = self.now_ns <= sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS
+            if arrives and not isinstance(effect, LookupOrder) and effect.number % 2:
+                self.broker.call(effect)
+        self.calls.clear()
+        capabilities = self.desk.capabilities
+        self.desk = Desk.load(self.desk.dump())
+        self.step(inputs.Connected(capabilities))
+        self.step(inputs.Resume(wall_offset_ns=0))
+
+    @invariant()
+    def never_twice(self) -> None:
+        """One wire id is at most one working broker order, and so is one order of ours (P2)."""
+        working = [held for held in self.broker.orders.values() if held.is_working]
+        owners = [self.desk.owner_of(held.wire_id) for held in working]
+        assert len(set(owners)) == len(owners)
+
+    def teardown(self) -> None:
+        """Let everything come to rest, then compare the books (P3)."""
+        if self.desk.name:
+            self.settle()
+            self.compare()
+
+    def settle(self) -> None:
+        """Answer every question and carry out every request until nothing is open any more."""
+        quiet = 0
+        for _ in range(SETTLING_ROUNDS_MAX):
+            while self.calls:
+                self.carry_out(*self.calls.pop(0), "done")
+            due = self.desk.next_deadline()
+            if due is None:
+                quiet += 1
+                self.step(inputs.Tick(), later_ms=POLL_MS)
+                self.poll()
+            else:
+                quiet = 0
+                later = max(due, self.now_ns) - self.now_ns
+                self.step(inputs.Tick(), later_ms=min(later // NS_PER_MS + 1, POLL_MS))
+            if quiet == QUIET_POLLS and not self.calls:
+                break
+        else:
+            raise AssertionError(f"still busy: {[o for o in self.orders() if not o.is_settled]}")
+
+    def compare(self) -> None:
+        position = ZERO
+        for order in self.orders():
+            chain = [
+                held
+                for held in self.broker.orders.values()
+                if self.desk.owner_of(held.wire_id) == order.number
+            ]
+            traded = sum((held.own for held in chain), ZERO)
+            assert order.filled_quantity == traded, "every execution counts exactly once"
+            worth = sum((x.quantity * x.price for h in chain for x in h.executions.values()), ZERO)
+            assert order.notional == worth
+            position += traded if order.terms.side is Side.BUY else -traded
+            working = [held for held in chain if held.is_working]
+            assert order.is_exposed == bool(working), "what works there is known to work"
+            if working:
+                (held,) = working
+                assert order.broker_order_id == held.broker_order_id
+                total = (
+                    held.quantity
+                    if held.before or not self.broker.capabilities.new_id_on_replace
+                    else held.quantity + traded - held.own
+                )
+                assert order.quantity == total
+                assert order.number not in self.wanted_gone or not order.wanted_gone
+            elif chain:
+                assert order.status is not Status.FAILED
+            assert not order.wishes
+        found = self.desk.positions.get("X")
+        assert (found.quantity if found else ZERO) == position
+
+    def orders(self) -> list[Order]:
+        numbers = range(1, self.desk.next_number)
+        return [order for n in numbers if (order := self.desk.order(n)) is not None]
+
+
+TestDeskMachine = DeskMachine.TestCase
+TestDeskMachine.settings = hypothesis_settings(max_examples=100, stateful_step_count=25)
