@@ -46,15 +46,18 @@ class DeskMachine(RuleBasedStateMachine):
         new_ids=st.booleans(),
         carries=st.booleans(),
         by_wire_id=st.booleans(),
+        is_final=st.booleans(),
     )
-    def open(self, unique: str, new_ids: bool, carries: bool, by_wire_id: bool) -> None:
+    def open(
+        self, unique: str, new_ids: bool, carries: bool, by_wire_id: bool, is_final: bool
+    ) -> None:
         can = Capabilities(
             unique_ids=unique,  # type: ignore[arg-type]  # one of the three literals above
             new_id_on_replace=new_ids,
             replace_carries_fills=carries or not new_ids,
             cancel_by_wire_id=by_wire_id,
         )
-        self.broker = ModelBroker(can)
+        self.broker = ModelBroker(can, is_final=is_final)
         self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
         self.step(inputs.Connected(can))
         self.step(inputs.Define(Instrument.of("X")))

@@ -147,9 +147,13 @@ def _send(work: Work, order: Order, wish: Wish) -> None:
 
 
 def resend_submit(work: Work, order: Order, wish: Wish) -> None:
-    """Send a submit that is proven absent again, or fail it where that could make two orders."""
+    """Send a submit that is proven absent again.
+
+    It fails instead where that could make two orders, or where it is no longer wanted.
+    """
     settings = work.settings
-    may = work.capabilities.unique_ids != "none" and wish.attempt <= settings.resends_max
+    safe = work.capabilities.unique_ids != "none" and not order.wanted_gone
+    may = safe and wish.attempt <= settings.resends_max
     if may and work.now_ns <= wish.not_after_ns:
         _send(work, order, wish)
         return
@@ -167,7 +171,7 @@ def _cancel_again(work: Work, order: Order) -> None:
 
     While a replace is on its way its outcome is waited for: it may change what there is to cancel.
     """
-    if not order.wanted_gone or order.is_terminal:
+    if not order.wanted_gone or not order.is_working:
         return
     replacing = any(wish.kind is WishKind.REPLACE and wish.is_out for wish in order.wishes)
     if order.oldest(WishKind.CANCEL) is None and not replacing:

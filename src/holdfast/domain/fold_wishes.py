@@ -7,8 +7,9 @@ from typing import Any, Final, TypeAlias
 from holdfast.domain import events as e
 from holdfast.domain.executions import Change
 from holdfast.domain.order import Lookup, Order, Stage, Wish, WishKind
+from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
-from holdfast.domain.values import ZERO
+from holdfast.domain.values import ZERO, Status
 
 Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
 
@@ -79,7 +80,8 @@ def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
     wish = order.wish(event.wish)
     order.close_wish(event.wish)
     replacing = any(one.kind is WishKind.REPLACE and one.is_out for one in order.wishes)
-    settled = event.code != "NOT_PENDING" and not replacing
+    never_met = order.status is Status.NEW and event.code == RefusalCode.UNKNOWN_ORDER
+    settled = event.code != "NOT_PENDING" and not replacing and not never_met
     if wish is not None and wish.kind is WishKind.CANCEL and settled:
         order.wanted_gone = False
     return []

@@ -184,15 +184,16 @@ class Turns(ABC):
             self._tell_idle()
 
     def _take(self, now_ns: int) -> list[Entry]:
+        """Take a batch of what waits, then time: what was said before counts before what is due."""
         entries: list[Entry] = []
-        due = self.desk.next_deadline()
-        if due is not None and due <= now_ns and now_ns >= self._no_tick_before_ns:
-            entries.append((Tick(), None))
         for _ in range(BATCH_MAX):
             entry = self.inbox.pop()
             if entry is None:
                 break
             entries.append(entry)
+        due = self.desk.next_deadline()
+        if due is not None and due <= now_ns and now_ns >= self._no_tick_before_ns:
+            entries.append((Tick(), None))
         excess = len(self.desk.state.finished) - self._settings.finished_orders_max
         if excess >= ARCHIVE_SLACK:
             entries.append((Archive(durable_ns=self._durable_until_ns()), None))

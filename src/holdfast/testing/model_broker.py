@@ -62,9 +62,12 @@ class Held(Struct, kw_only=True):
 class ModelBroker:
     """A broker account; `words` is what its stream has still to tell, oldest first."""
 
-    def __init__(self, capabilities: Capabilities | None = None) -> None:
-        """Start with no orders."""
+    def __init__(
+        self, capabilities: Capabilities | None = None, *, is_final: bool = False
+    ) -> None:
+        """Start with no orders; `is_final` says that its answers mean done, and not pending."""
         self.capabilities = capabilities or Capabilities()
+        self.is_final = is_final
         self.orders: dict[str, Held] = {}
         self.words: list[Report] = []
         self.stamp = 0
@@ -82,7 +85,7 @@ class ModelBroker:
         if isinstance(effect, ReplaceOrder):
             return self._replace(held, effect)
         self.end(held.broker_order_id, Status.CANCELED)
-        return Accepted(broker_order_id=held.broker_order_id)
+        return self._done(held)
 
     def look(self, effect: LookupOrder) -> LookupResult:
         """Answer a question about an order: everything known by any of its ids."""
@@ -172,7 +175,7 @@ class ModelBroker:
         if not can.new_id_on_replace:
             old.quantity, old.limit_price = total, terms.limit_price
             self._tell(old, ReportKind.REPLACED, wire_id=effect.wire_id, order_quantity=total)
-            return Accepted(broker_order_id=old.broker_order_id)
+            return self._done(old)
         carries = can.replace_carries_fills
         size = total if carries else left
         new = self._open(effect.wire_id, old.symbol, old.side, size)
@@ -181,7 +184,12 @@ class ModelBroker:
         self.stamp += 1
         old.stamp = self.stamp
         self._tell(new, ReportKind.REPLACED, orig_wire_id=old.wire_id, order_quantity=size)
-        return Accepted(broker_order_id=new.broker_order_id)
+        return self._done(new)
+
+    def _done(self, held: Held) -> Accepted:
+        return Accepted(
+            broker_order_id=held.broker_order_id, final=self.is_final, stamp_ns=held.stamp
+        )
 
     def _open(self, wire_id: str, symbol: str, side: Side, quantity: Decimal) -> Held:
         broker_order_id = f"B{len(self.orders) + 1}"

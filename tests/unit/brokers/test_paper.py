@@ -177,7 +177,8 @@ def test_a_replace_goes_through_with_its_new_wire_id() -> None:
         return await link.broker.replace(order)
 
     outcome = run(main())
-    assert outcome == Accepted(broker_order_id="V-2", final=True)
+    assert isinstance(outcome, Accepted)
+    assert (outcome.broker_order_id, outcome.final) == ("V-2", True)
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,8 @@ def test_exits_are_looked_up_at_the_next_start(tmp_path: Path) -> None:
             assert len(asked) >= 2
             assert halt.lines()[-1] == "adopted"
             order = await manager.order(exit_.client_order_id)
-            assert (order.status, order.broker_order_id) == (Status.OPEN, exit_.broker_order_id)
+            found = halt.broker.orders[exit_.wire_id].broker_order_id
+            assert (order.status, order.broker_order_id) == (Status.OPEN, found)
             assert halt.broker.sent(SubmitOrder) == []
             await manager.shutdown()
 

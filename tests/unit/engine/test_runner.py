@@ -261,7 +261,7 @@ def test_an_input_that_raised_once_is_stepped_again(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_input_that_raises_twice_is_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its caller hears of it, an anomaly is journaled, its neighbours go through (trap 71)."""
+    """Its caller hears of it, an anomaly is journaled, its neighbours go through."""
     raised = raising(
         monkeypatch,
         lambda given: isinstance(given, Submit) and given.request.quantity == 2,
