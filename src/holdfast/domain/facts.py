@@ -238,6 +238,8 @@ def confirm_replace(
         quantity = order.total_quantity(order.leg, quantity)
     if quantity is None and wish is not None:
         quantity = wish.quantity
+        if is_new and not carried and wish.leaves is not None:
+            quantity = add(order.filled_quantity, wish.leaves)
     work.out(
         e.OrderReplaced(
             at_ns=work.now_ns,

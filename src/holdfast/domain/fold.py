@@ -165,6 +165,8 @@ def _filled(order: Order, event: e.OrderFilled, lot: Decimal) -> list[Change]:
     leg.note(event.stamp_ns, event.sequence)
     changes = (book_inferred if event.inferred else book)(leg, event.execution)
     _count(order, changes)
+    if leg is not order.legs[-1]:
+        _widen(order, changes)
     order.first_fill_ns = order.first_fill_ns or event.at_ns
     full = event.full or is_full(order, lot)
     if order.is_terminal:
@@ -183,6 +185,15 @@ def _count(order: Order, changes: list[Change]) -> None:
             order.fees[change.fee_currency] = add(before, change.fee)
 
 
+def _widen(order: Order, changes: list[Change]) -> None:
+    """What an older broker order filled is no part of the size of one that counts anew."""
+    if order.quantity is None or order.legs[-1].carried:
+        return
+    for change in changes:
+        order.quantity = add(order.quantity, change.quantity)
+    order.largest = max(order.largest or ZERO, order.quantity)
+
+
 def _corrected(order: Order, event: e.ExecutionCorrected, lot: Decimal) -> list[Change]:
     leg = order.leg_for(event.broker_order_id)
     leg.note(event.stamp_ns, event.sequence)
@@ -196,6 +207,8 @@ def _corrected(order: Order, event: e.ExecutionCorrected, lot: Decimal) -> list[
     )
     changes = amend(leg, version, event.execution_id, event.alias)
     _count(order, changes)
+    if leg is not order.legs[-1]:
+        _widen(order, changes)
     if is_full(order, lot):
         fact = Overrule.AMEND_FULL
     else:

@@ -9,7 +9,7 @@ from holdfast.domain.executions import Change
 from holdfast.domain.order import Lookup, Order, Stage, Wish, WishKind
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
-from holdfast.domain.values import ZERO, Status
+from holdfast.domain.values import ZERO, Status, sub
 
 Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
 
@@ -38,23 +38,26 @@ def _ask(order: Order, event: e.CancelRequested | e.ReplaceRequested, kind: Wish
 
 
 def _with_wish(
-    change: Callable[[Wish, Any], None],
+    change: Callable[[Order, Wish, Any], None],
 ) -> Callable[[Order, Any, Decimal], list[Change]]:
     def folded(order: Order, event: Any, _lot: Decimal) -> list[Change]:
         wish = order.wish(event.wish)
         if wish is None:
             message = f"order {order.wire_id}: {type(event).__name__} of closed wish {event.wish}"
             raise DefectError(message)
-        change(wish, event)
+        change(order, wish, event)
         return []
 
     return folded
 
 
-def _sent(wish: Wish, event: e.WishSent) -> None:
+def _sent(order: Order, wish: Wish, event: e.WishSent) -> None:
     wish.stage, wish.attempt = Stage.WAITING, event.attempt
     wish.sent_ns, wish.due_ns = event.at_ns, event.deadline_ns
     wish.not_after_ns = event.not_after_ns
+    quantity = wish.quantity if wish.quantity is not None else order.quantity
+    if wish.kind is WishKind.REPLACE and quantity is not None:
+        wish.leaves = max(sub(quantity, order.filled_quantity), ZERO)
 
 
 def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> list[Change]:
@@ -66,12 +69,12 @@ def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> lis
     return []
 
 
-def _delayed(wish: Wish, event: e.WishDelayed) -> None:
+def _delayed(_order: Order, wish: Wish, event: e.WishDelayed) -> None:
     wish.stage, wish.due_ns = Stage.DELAYED, event.retry_at_ns
     wish.delays += 1
 
 
-def _unknown(wish: Wish, event: e.WishUnknown) -> None:
+def _unknown(_order: Order, wish: Wish, event: e.WishUnknown) -> None:
     wish.stage, wish.due_ns = Stage.UNKNOWN, event.look_at_ns
 
 

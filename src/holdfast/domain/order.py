@@ -47,7 +47,8 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
     `told_ns` is when the broker acknowledged it as pending.
-    The terms belong to a replace; None leaves a term as it is.
+    The terms belong to a replace; None leaves a term as it is. `leaves` is what was left to fill
+    when it was sent: the size that a broker which counts anew gives to the order it opens.
     """
 
     wish: int
@@ -59,6 +60,7 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     due_ns: int = 0
     not_after_ns: int = 0
     delays: int = 0
+    leaves: Decimal | None = None
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None

@@ -1,6 +1,5 @@
 """Which effect follows from which event: a function of the event and the order it left behind."""
 
-from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -10,7 +9,6 @@ from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrd
 from holdfast.domain.order import Order, Wish, WishKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.state import State
-from holdfast.domain.values import ZERO, sub
 
 _CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
 
@@ -68,7 +66,7 @@ def _request(order: Order, wish: Wish) -> Effect:
         orig_wire_id=order.wire_id,
         broker_order_id=order.broker_order_id,
         terms=_terms(order, wish),
-        leaves_quantity=_leaves(order, wish),
+        leaves_quantity=wish.leaves,
         not_after_ns=wish.not_after_ns,
     )
 
@@ -78,13 +76,6 @@ def _terms(order: Order, wish: Wish) -> OrderTerms:
     prices = {n: getattr(wish, n) for n in names if getattr(wish, n) is not None}
     quantity = wish.quantity if wish.quantity is not None else order.quantity
     return msgspec.structs.replace(order.terms, quantity=quantity, **prices)
-
-
-def _leaves(order: Order, wish: Wish) -> Decimal | None:
-    quantity = wish.quantity if wish.quantity is not None else order.quantity
-    if quantity is None:
-        return None
-    return max(sub(quantity, order.filled_quantity), ZERO)
 
 
 def _lookup(order: Order, attempt: int) -> LookupOrder:

@@ -109,6 +109,9 @@ def _suspect(work: Work, order: Order, snapshot: Snapshot) -> None:
 def _is_newer_than_end(order: Order, snapshot: Snapshot) -> bool:
     leg = order.find_leg(snapshot.broker_order_id)
     news = leg.news(snapshot.stamp_ns, snapshot.sequence) if leg is not None else None
+    if news == 0 and order.status is Status.FILLED and snapshot.order_quantity is not None:
+        # The end was our own sum, and the broker's order is for more.
+        return order.total_quantity(leg, snapshot.order_quantity) > order.filled_quantity
     return news is None or news > 0
 
 

@@ -40,8 +40,10 @@ def book_trade(work: Work, order: Order, said: Report | Snapshot, trade: Executi
     if booked_in(order, said.broker_order_id, trade.execution_id) is not None:
         return False
     imply_acceptance(work, order, said.broker_order_id)
+    legs = len(order.legs)
     meet(work, order, said.broker_order_id, said.wire_id)
-    if booked_in(order, said.broker_order_id, trade.execution_id) is not None:
+    met = len(order.legs) > legs
+    if met and booked_in(order, said.broker_order_id, trade.execution_id) is not None:
         return False
     before = order.status
     work.out(
