@@ -119,7 +119,7 @@ def submit(books: Books, command: Submit) -> tuple[int, bool]:
     if existing is not None:
         return existing.number, True
     if request.reduce_only and not request.force:
-        _check_exit(books, terms)
+        _check_exit(books, terms, terms.quantity or ZERO, ZERO)
     number = books.next_number
     now, settings = books.now_ns, books.settings
     send_wait_ms = request.not_after_ms or settings.send_wait_ms
@@ -186,13 +186,16 @@ def _differs(order: Order, request: OrderRequest, terms: OrderTerms) -> bool:
     return order.asked != terms or order.strategy != request.strategy
 
 
-def _check_exit(books: Books, terms: OrderTerms) -> None:
-    """Refuse what could close more than is held, counting exits in flight or unknown (P7)."""
+def _check_exit(books: Books, terms: OrderTerms, quantity: Decimal, standing: Decimal) -> None:
+    """Refuse what could close more than is held, counting exits in flight or unknown (P7).
+
+    `standing` is what the order itself, if it exists, counts for among those exits.
+    """
     position = books.positions.get(terms.symbol)
     held = position.quantity if position is not None else ZERO
     closable = held if terms.side is Side.SELL else neg(held)
-    closable = sub(max(closable, ZERO), books.exits(terms.symbol, terms.side))
-    quantity = terms.quantity or ZERO
+    exits = sub(books.exits(terms.symbol, terms.side), standing)
+    closable = sub(max(closable, ZERO), exits)
     if quantity > closable:
         raise OrderRefused(
             f"REDUCE_ONLY_EXCEEDED: quantity={quantity} closable={max(closable, ZERO)} "
@@ -246,6 +249,7 @@ def replace(books: Books, command: Replace) -> int:
     Raises:
         OrderStatusError: no such order.
         OrderCancellationError: it has ended, is being cancelled, or has too many replaces open.
+        OrderRefused: an exit larger than what is left to close.
         InputError: terms that the order type or the instrument does not allow.
     """
     order = _known(books, command.client_order_id)
@@ -261,6 +265,9 @@ def replace(books: Books, command: Replace) -> int:
     changes = _changes(books, order, command)
     if not changes:
         return order.number
+    if order.terms.reduce_only and changes.get("quantity", ZERO) > (order.quantity or ZERO):
+        wanted = sub(changes["quantity"], order.claimed_quantity)
+        _check_exit(books, order.terms, wanted, order.most_open)
     if sum(wish.kind is WishKind.REPLACE for wish in order.wishes) >= REPLACES_OPEN_MAX:
         raise OrderCancellationError(
             f"order {order.client_order_id} has {REPLACES_OPEN_MAX} replaces without an answer; "

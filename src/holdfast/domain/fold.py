@@ -104,7 +104,8 @@ def fold(order: Order, event: e.AnyEvent, lot: Decimal) -> list[Change]:
     return _FOLDS[kind](order, event, lot)
 
 
-def _go(order: Order, fact: Fact, at_ns: int) -> None:
+def go(order: Order, fact: Fact, at_ns: int) -> None:
+    """Move an order along `MOVES`; a move that is not there is a defect of the caller."""
     after = move(order.status, fact)
     if after is None:
         message = f"order {order.wire_id}: no move from {order.status} by {fact}"
@@ -140,7 +141,7 @@ def _overrule(order: Order, fact: Overrule, at_ns: int) -> None:
 
 
 def _accepted(order: Order, event: e.OrderAccepted, _lot: Decimal) -> list[Change]:
-    _go(order, Fact.ACCEPT, event.at_ns)
+    go(order, Fact.ACCEPT, event.at_ns)
     order.leg_for(event.broker_order_id).note(event.stamp_ns, event.sequence)
     order.submitted_ns = event.at_ns
     order.close_wish(0)
@@ -150,13 +151,13 @@ def _accepted(order: Order, event: e.OrderAccepted, _lot: Decimal) -> list[Chang
 def _rejected(order: Order, event: e.OrderRejected, _lot: Decimal) -> list[Change]:
     order.note(event.stamp_ns, event.sequence)
     order.code, order.text = event.code, event.text
-    _go(order, Fact.REJECT, event.at_ns)
+    go(order, Fact.REJECT, event.at_ns)
     return []
 
 
 def _failed(order: Order, event: e.OrderFailed, _lot: Decimal) -> list[Change]:
     order.code, order.text = event.code, event.text
-    _go(order, Fact.FAIL, event.at_ns)
+    go(order, Fact.FAIL, event.at_ns)
     return []
 
 
@@ -172,7 +173,7 @@ def _filled(order: Order, event: e.OrderFilled, lot: Decimal) -> list[Change]:
     if order.is_terminal:
         _overrule(order, Overrule.FILL_FULL if full else Overrule.FILL_PART, event.at_ns)
     else:
-        _go(order, Fact.FILL_LAST if full else Fact.FILL_PART, event.at_ns)
+        go(order, Fact.FILL_LAST if full else Fact.FILL_PART, event.at_ns)
     return changes
 
 
@@ -238,20 +239,20 @@ def _note_end(order: Order, stamp_ns: int, sequence: int) -> None:
 def _canceled(order: Order, event: e.OrderCanceled, _lot: Decimal) -> list[Change]:
     _note_end(order, event.stamp_ns, event.sequence)
     order.text = event.word
-    _go(order, Fact.CANCEL, event.at_ns)
+    go(order, Fact.CANCEL, event.at_ns)
     return []
 
 
 def _expired(order: Order, event: e.OrderExpired, _lot: Decimal) -> list[Change]:
     _note_end(order, event.stamp_ns, event.sequence)
     order.text = event.word
-    _go(order, Fact.EXPIRE, event.at_ns)
+    go(order, Fact.EXPIRE, event.at_ns)
     return []
 
 
 def _completed(order: Order, event: e.OrderCompleted, _lot: Decimal) -> list[Change]:
     order.note(event.stamp_ns, event.sequence)
-    _go(order, Fact.FILL_LAST, event.at_ns)
+    go(order, Fact.FILL_LAST, event.at_ns)
     return []
 
 
@@ -272,7 +273,7 @@ def _terms(order: Order, event: e.OrderRestated | e.OrderReplaced, lot: Decimal)
     full, some = is_full(order, lot), order.filled_quantity > 0
     if not order.is_terminal:
         if full and some:
-            _go(order, Fact.FILL_LAST, event.at_ns)
+            go(order, Fact.FILL_LAST, event.at_ns)
         return
     if full and overrule(order.status, Overrule.TERMS_FULL) is not None and some:
         _overrule(order, Overrule.TERMS_FULL, event.at_ns)
@@ -344,7 +345,7 @@ def _resolved(order: Order, event: e.OrderResolved, _lot: Decimal) -> list[Chang
     fact = Fact.FAIL if event.status == Status.FAILED else Fact.CANCEL
     order.lookup = None
     _note_end(order, 0, 0)
-    _go(order, fact, event.at_ns)
+    go(order, fact, event.at_ns)
     order.wishes = []
     return []
 

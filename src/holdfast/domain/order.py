@@ -206,6 +206,14 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         return rest if rest > 0 else ZERO
 
     @property
+    def most_open(self) -> Decimal:
+        """Exposure counting the largest quantity that a replace on its way asks for."""
+        wished = [w.quantity for w in self.wishes if w.kind is WishKind.REPLACE and w.quantity]
+        if self.quantity is None or not self.is_exposed or not wished:
+            return self.open_quantity
+        return max(sub(max(wished), self.claimed_quantity), self.open_quantity)
+
+    @property
     def signed_filled(self) -> Decimal:
         """Filled quantity as a position sees it."""
         return self.filled_quantity if self.terms.side is Side.BUY else neg(self.filled_quantity)

@@ -169,7 +169,7 @@ class State:
         total = ZERO
         for order in self.by_symbol.get(symbol, {}).values():
             if order.terms.reduce_only and order.terms.side is side:
-                total = add(total, order.open_quantity)
+                total = add(total, order.most_open)
         return total
 
     def next_due_ns(self) -> int | None:
