@@ -1,82 +1,89 @@
-"""A register of orders for bots that talk to their broker themselves.
+"""A register of orders for programs that talk to their broker themselves.
 
-`OrderStateMachine` has the surface that such bots know: create, transition, cumulative fills, and
-queries. It is a face over the order and the tables of the domain, not a second state machine: what
-the tables refuse is refused here, and changes nothing.
+`OrderStateMachine` is told what happened and says whether it may have happened. It is a thin face
+over the desk's own orders: every change is an event of the domain, folded by the same tables, so
+nothing here decides what may follow what. It sends nothing, journals nothing and asks nobody.
 
-Sizes and values may be Decimal, int, decimal strings, or floats as those bots have them; a float is
-read as the decimal that it prints as. Times are UTC.
+Amounts are Decimals, ints or decimal strings. Floats are taken too, as such programs have them: a
+float counts as the decimal that it prints, rounded to 14 places. What comes out is Decimal.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from functools import cache
+from typing import Any, Final
 
-from holdfast.clock import NS_PER_S, Clock, SystemClock
+from holdfast.clock import NS_PER_S, Clock, SystemClock, iso
 from holdfast.domain import events as e
-from holdfast.domain.fold import fold, go, new_order
+from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution
 from holdfast.domain.requests import OrderTerms
+from holdfast.domain.state import State
 from holdfast.domain.transitions import Fact, Overrule, move, overrule
 from holdfast.domain.values import (
     DECIMALS_MAX,
-    TERMINAL,
     ZERO,
     Side,
     Status,
     amount,
     check_id,
+    plain,
     ratio,
-    rounded_mul,
     sub,
 )
 from holdfast.errors import InputError
 
-Figure: TypeAlias = Decimal | str | int | float
+OrderStatus = Status
+OrderSide = Side
 
-# From this share of the ordered size on, a cumulative figure counts as all of it: brokers that
-# report sizes in quote currency leave a rest that is never traded.
-FULL_SHARE: Final = Decimal("0.999")
-_HUNDRED: Final = Decimal(100)
-_STEP: Final = Decimal(1).scaleb(-DECIMALS_MAX)
-# A cumulative register knows no lots; only `FULL_SHARE` and exact equality complete an order.
-_LOT: Final = _STEP
+# So much of the size, in percent, counts as all of it: brokers of coins leave dust behind.
+FULL_PERCENT: Final = Decimal("99.9")
 
+_PLACES: Final = Decimal(1).scaleb(-DECIMALS_MAX)
 _FACTS: Final = {
     Status.OPEN: Fact.ACCEPT,
-    Status.REJECTED: Fact.REJECT,
-    Status.FAILED: Fact.FAIL,
     Status.PARTIAL_FILL: Fact.FILL_PART,
     Status.FILLED: Fact.FILL_LAST,
     Status.CANCELED: Fact.CANCEL,
     Status.EXPIRED: Fact.EXPIRE,
+    Status.REJECTED: Fact.REJECT,
+    Status.FAILED: Fact.FAIL,
 }
 
 
-class OrderState:
-    """One order of the register. Read it freely; only the machine changes it."""
+def exact(value: object, name: str) -> Decimal:
+    """Read an amount of zero or more; a float counts as the decimal that it prints.
 
-    def __init__(
-        self, order: Order, clock: Clock, *, size_usd: Decimal, size_base: Decimal
-    ) -> None:
-        """Stand for `order`, which the machine folds."""
-        self._order = order
-        self._clock = clock
-        self.size_usd = size_usd
-        self.size_base = size_base
-        self.filled_value = ZERO
-        self.fees = ZERO
-        self.fills: list[Any] = []
-        self.route = "unknown"
-        self.order_id: str | None = None
-        self.error: str | None = None
-        self.rejection_reason: str | None = None
+    Raises:
+        AmountError: not a number, not finite, below zero, or beyond 14 digits before the point.
+    """
+    if isinstance(value, float):
+        read = amount(f"{Decimal(repr(value)):.{DECIMALS_MAX}f}", name, signed=True)
+    else:
+        read = amount(value, name, signed=True)
+    if read < 0:
+        raise InputError(f"{name} is {read}; it must be zero or more")
+    return read
+
+
+class OrderState:
+    """One order as the register knows it: a view that follows the order, for reading."""
+
+    def __init__(self, order: Order, register: "OrderStateMachine", told: "Told") -> None:
+        """Show an order of a register together with what was told of it besides."""
+        self._order, self._register, self._told = order, register, told
 
     @property
     def client_order_id(self) -> str:
-        """The caller's id of the order."""
+        """The caller's id."""
         return self._order.client_order_id
+
+    @property
+    def order_id(self) -> str:
+        """The broker's id, empty before it is known."""
+        return self._order.broker_order_id
 
     @property
     def symbol(self) -> str:
@@ -85,7 +92,7 @@ class OrderState:
 
     @property
     def side(self) -> Side:
-        """Buy or sell."""
+        """Which way."""
         return self._order.terms.side
 
     @property
@@ -94,293 +101,398 @@ class OrderState:
         return self._order.status
 
     @property
+    def size_usd(self) -> Decimal:
+        """The size in quote currency as created; 0 where only units were given."""
+        return self._told.size_usd
+
+    @property
+    def size_base(self) -> Decimal:
+        """The size in units as created; 0 where only a value was given."""
+        return self._order.terms.quantity or ZERO
+
+    @property
+    def route(self) -> str:
+        """How the order goes, in the caller's words."""
+        return self._told.route
+
+    @property
     def filled_size(self) -> Decimal:
-        """What has traded, in base units."""
+        """Units filled in all."""
         return self._order.filled_quantity
 
     @property
+    def filled_value(self) -> Decimal:
+        """Value filled in all, as told."""
+        return self._told.filled_value
+
+    @property
     def average_price(self) -> Decimal:
-        """Value per unit of what has traded; 0 before the first fill."""
+        """Value by units; 0 before the first fill."""
         return ratio(self.filled_value, self.filled_size) if self.filled_size else ZERO
 
     @property
+    def fees(self) -> Decimal:
+        """Fees in all, as told."""
+        return self._told.fees
+
+    @property
+    def fills(self) -> tuple[Any, ...]:
+        """The fills of the newest update that listed them."""
+        return self._told.fills
+
+    @property
+    def error(self) -> str:
+        """Why it failed or ended, empty if nobody said."""
+        return self._told.error
+
+    @property
+    def rejection_reason(self) -> str:
+        """Why the broker refused it, empty if it did not."""
+        return self._told.rejection_reason
+
+    @property
     def created_at(self) -> datetime:
-        """When the order was created."""
-        return _moment(self._order.created_ns)
+        """When it was created, UTC."""
+        return _utc(self._order.created_ns)
 
     @property
     def submitted_at(self) -> datetime | None:
-        """When the broker took the order, as far as known."""
-        return _maybe(self._order.submitted_ns)
+        """When it was first known to be with the broker, UTC."""
+        return _moment(self._order.submitted_ns)
 
     @property
     def first_fill_at(self) -> datetime | None:
-        """When the first fill was seen."""
-        return _maybe(self._order.first_fill_ns)
+        """When its first fill was told, UTC."""
+        return _moment(self._order.first_fill_ns)
 
     @property
     def completed_at(self) -> datetime | None:
-        """When the order ended."""
-        return _maybe(self._order.completed_ns)
+        """When it ended, UTC."""
+        return _moment(self._order.completed_ns)
 
     def age_seconds(self) -> float:
-        """Return the seconds since the order was created."""
-        return (self._clock.wall_ns() - self._order.created_ns) / NS_PER_S
+        """Return the seconds since it was created, by a clock that nobody can set."""
+        return (self._register.now_ns() - self._order.created_ns) / NS_PER_S
 
     def is_terminal(self) -> bool:
-        """Tell whether the order ended."""
+        """Tell whether it ended."""
         return self._order.is_terminal
 
     def is_active(self) -> bool:
-        """Tell whether the order may still trade."""
+        """Tell whether it is new, open or partly filled."""
         return not self._order.is_terminal
 
     def fill_percentage(self) -> Decimal:
-        """Return how much is filled, in percent of the size, else of the value; may pass 100."""
+        """Return 0 to 100 and beyond: units of the size in units, else value of the value."""
         if self.size_base:
-            return rounded_mul(ratio(self.filled_size, self.size_base), _HUNDRED)
-        return rounded_mul(ratio(self.filled_value, self.size_usd), _HUNDRED)
+            return ratio(self.filled_size * 100, self.size_base)
+        return ratio(self.filled_value * 100, self.size_usd)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the order for a log: amounts as decimal strings, times in ISO-8601."""
+        """Return all of it for a log: amounts as strings, times as ISO-8601."""
+        moments = {
+            f"{name}_at": getattr(self._order, f"{name}_ns")
+            for name in ("created", "submitted", "first_fill", "completed")
+        }
         amounts = ("size_usd", "size_base", "filled_size", "filled_value", "average_price", "fees")
-        moments = ("created_at", "submitted_at", "first_fill_at", "completed_at")
         texts = ("order_id", "client_order_id", "symbol", "route", "error", "rejection_reason")
-        shown: dict[str, Any] = {name: getattr(self, name) for name in texts}
-        shown |= {"side": self.side.value, "status": self.status.value}
-        shown |= {name: str(getattr(self, name)) for name in amounts}
-        for name in moments:
-            moment = getattr(self, name)
-            shown[name] = None if moment is None else moment.isoformat()
-        shown["fills_count"] = len(self.fills)
-        shown["age_seconds"] = self.age_seconds()
-        shown["fill_percentage"] = str(self.fill_percentage())
-        return shown
+        return {
+            **{name: getattr(self, name) for name in texts},
+            "side": self.side.value,
+            "status": self.status.value,
+            **{name: plain(getattr(self, name)) for name in amounts},
+            **{name: iso(at_ns) if at_ns else None for name, at_ns in moments.items()},
+            "fills_count": len(self.fills),
+            "age_seconds": self.age_seconds(),
+            "fill_percentage": plain(self.fill_percentage()),
+        }
+
+
+class Told:
+    """What a caller tells of an order that an order of the desk has no place for."""
+
+    def __init__(self, size_usd: Decimal, route: str) -> None:
+        """Begin with nothing filled."""
+        self.size_usd, self.route = size_usd, route
+        self.filled_value = self.fees = ZERO
+        self.fills: tuple[Any, ...] = ()
+        self.error = self.rejection_reason = ""
 
 
 class OrderStateMachine:
-    """Orders by client id, each moved along the domain's tables alone.
-
-    A call that is refused returns False and leaves everything as it was; `refusal` then says why.
-    """
+    """Orders by client id; `last_refusal` says why the newest refused call was refused."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        """Start empty; `clock` is the machine's own unless another is given."""
+        """Start empty. The clock's wall time dates the first moment, its boot time the rest."""
         self._clock = clock or SystemClock()
-        self._states: dict[str, OrderState] = {}
-        self._created = 0
-        self.refusal = ""
+        self._offset_ns = self._clock.wall_ns() - self._clock.boot_ns()
+        self._state = State()
+        self._views: dict[str, OrderState] = {}
+        self._told: dict[int, Told] = {}
+        self.last_refusal = ""
+
+    def now_ns(self) -> int:
+        """Return UTC nanoseconds that never fall, whoever sets the clock."""
+        return self._offset_ns + self._clock.boot_ns()
 
     def create_order(
         self,
         client_order_id: str,
         symbol: str,
         side: str,
-        size_usd: Figure,
-        size_base: Figure = 0,
+        size_usd: object = 0,
+        size_base: object = 0,
         route: str = "unknown",
     ) -> OrderState:
-        """Register a new order; an id that exists returns the first order, unchanged.
+        """Enter a new order; an id that exists returns its order, unchanged.
 
         Raises:
-            InputError: no symbol, no usable id or side, or no size above zero.
+            InputError: no symbol, no such side, an unusable id, or both sizes zero or below.
         """
-        known = self._states.get(client_order_id)
+        known = self._views.get(client_order_id)
         if known is not None:
             return known
-        check_id(client_order_id, "client_order_id")
-        check_id(symbol, "symbol")
-        usd, base = _figure(size_usd, "size_usd"), _figure(size_base, "size_base")
-        if usd <= 0 and base <= 0:
-            raise InputError(f"size_usd is {usd} and size_base {base}; one must be above zero")
-        try:
-            way = Side(side.lower())
-        except ValueError:
-            raise InputError(f"side is {side!r}; it must be buy or sell") from None
-        self._created += 1
+        value, units = exact(size_usd, "size_usd"), exact(size_base, "size_base")
+        if not value and not units:
+            raise InputError("size_usd and size_base are both 0; one of them must be above zero")
+        if side not in set(Side):
+            raise InputError(f"side is {side!r}; it must be one of buy, sell")
         terms = OrderTerms(
-            symbol=symbol,
-            side=way,
-            quantity=base if base > 0 else None,
-            notional=None if base > 0 else usd,
+            symbol=check_id(symbol, "symbol"),
+            side=Side(side),
+            quantity=units or None,
+            notional=None if units else value,
         )
-        event = e.OrderSubmitted(
-            at_ns=self._clock.wall_ns(),
-            number=self._created,
-            terms=terms,
-            deadline_ns=0,
-            not_after_ns=0,
+        at_ns, number = self.now_ns(), self._state.stored.next_number
+        if symbol not in self._state.stored.instruments:  # the smallest lot: only dust is no rest
+            instrument = Instrument(symbol=symbol, tick=_PLACES, lot=_PLACES)
+            self._state.apply(e.InstrumentDefined(at_ns=at_ns, instrument=instrument))
+        self._state.apply(
+            e.OrderSubmitted(
+                at_ns=at_ns,
+                number=number,
+                terms=terms,
+                deadline_ns=at_ns,
+                not_after_ns=at_ns,
+                client_order_id=check_id(client_order_id, "client_order_id"),
+            )
         )
-        order = new_order(event, client_order_id)
-        state = OrderState(order, self._clock, size_usd=usd, size_base=base)
-        state.route = route
-        self._states[client_order_id] = state
-        return state
+        order = self._state.order(number)
+        assert order is not None  # it was just entered
+        self._told[number] = Told(value, route)
+        view = self._views[client_order_id] = OrderState(order, self, self._told[number])
+        return view
 
     def transition(
         self,
         client_order_id: str,
-        new_status: Status | str,
+        new_status: str,
         order_id: str | None = None,
         error: str | None = None,
         rejection_reason: str | None = None,
-        allow_override: bool = False,  # noqa: FBT001, FBT002 - positional, as such bots call it
+        *,
+        allow_override: bool = False,
     ) -> bool:
-        """Move an order; return False where the tables have no such move.
+        """Move an order; False, and nothing changed, where it may not move so.
 
-        `allow_override` lets the word that a terminal order filled after all pass, and nothing
-        else.
+        After an end only FILLED may follow, as a fill can be late; `allow_override` is taken for
+        the sake of old callers and overrides nothing. Raises InputError for no such status.
         """
-        state = self._states.get(client_order_id)
-        if state is None:
-            return self._refuse(f"no order {client_order_id!r}")
-        order, status = state._order, Status(new_status)  # noqa: SLF001 - the machine's own face
+        del allow_override
+        order = self._find(client_order_id)
+        if order is None:
+            return False
+        status = _status(new_status)
         fact = _FACTS.get(status)
-        now_ns = self._clock.wall_ns()
-        late = allow_override and status is Status.FILLED and order.status in TERMINAL
-        if late and overrule(order.status, Overrule.FILL_FULL) is not None:
-            order.status = Status.FILLED
-        elif fact is None or move(order.status, fact) is None:
-            return self._refuse(f"{order.status} to {status} is no move of an order")
-        elif fact is Fact.ACCEPT:
-            accepted = e.OrderAccepted(
-                at_ns=now_ns, number=order.number, broker_order_id=order_id or ""
-            )
-            fold(order, accepted, _LOT)
-        else:
-            go(order, fact, now_ns)
-        state.order_id = order_id or state.order_id
-        state.error = error or state.error
-        state.rejection_reason = rejection_reason or state.rejection_reason
+        after = move(order.status, fact) if fact is not None else None
+        if after is None and status is Status.FILLED and order.is_terminal:
+            after = overrule(order.status, Overrule.FILL_FULL)
+        if after is None or after is order.status:
+            return self._refuse(f"order {client_order_id} is {order.status}; it cannot be {status}")
+        self._move(order, status, order_id or "", rejection_reason or error or "")
+        told = self._told[order.number]
+        told.error = error if error is not None else told.error
+        if rejection_reason is not None:
+            told.rejection_reason = rejection_reason
         return True
 
     def update_fill(
         self,
         client_order_id: str,
-        filled_size: Figure,
-        filled_value: Figure,
-        fees: Figure,
-        fills: list[Any] | None = None,
+        filled_size: object,
+        filled_value: object,
+        fees: object = 0,
+        fills: Sequence[Mapping[str, Any]] | None = None,
     ) -> bool:
-        """Take the broker's cumulative totals: size in base units, value and fees in quote.
+        """Take cumulative totals; from 99.9 % on the order is FILLED.
 
-        A total that falls is refused; an unchanged one is no news. At 99.9 % of what was ordered
-        the order is full. A fill counts on any order: one that is new was evidently accepted, one
-        that ended keeps its end unless it is full.
+        False, and nothing changed, for an unknown id, an order that was never acknowledged, or
+        totals that fall. A total that comes late counts in any status.
+
+        Raises:
+            InputError: a total that is not a number of zero or more.
         """
-        state = self._states.get(client_order_id)
-        if state is None:
-            return self._refuse(f"no order {client_order_id!r}")
-        order = state._order  # noqa: SLF001 - the machine's own face
-        size, value = _figure(filled_size, "filled_size"), _figure(filled_value, "filled_value")
-        paid = _figure(fees, "fees")
-        if size < order.filled_quantity or value < state.filled_value:
+        order = self._find(client_order_id)
+        if order is None:
+            return False
+        size, value = exact(filled_size, "filled_size"), exact(filled_value, "filled_value")
+        paid, told = exact(fees, "fees"), self._told[order.number]
+        if order.status is Status.NEW:
+            return self._refuse(f"order {client_order_id} is new; it must be open before it fills")
+        if size < order.filled_quantity or value < told.filled_value:
             return self._refuse(
-                f"filled {size} worth {value} is less than the {order.filled_quantity} worth "
-                f"{state.filled_value} known already"
+                f"order {client_order_id} has {order.filled_quantity} filled, worth "
+                f"{told.filled_value}; totals of {size} and {value} are older"
             )
-        more = sub(size, order.filled_quantity)
-        if more:
-            self._book(state, more, sub(value, state.filled_value), _is_full(state, size, value))
-        state.filled_value, state.fees = value, paid
+        added, worth = sub(size, order.filled_quantity), sub(value, told.filled_value)
+        told.filled_value, told.fees = value, paid
         if fills is not None:
-            state.fills = list(fills)
+            told.fills = tuple(fills)
+        if added:
+            self._fill(order, added, ratio(worth, added).quantize(_PLACES), size, value)
         return True
 
-    def _book(self, state: OrderState, more: Decimal, worth: Decimal, full: bool) -> None:  # noqa: FBT001
-        order, now_ns = state._order, self._clock.wall_ns()  # noqa: SLF001 - the machine's own face
-        if order.status is Status.NEW:
-            accepted = e.OrderAccepted(at_ns=now_ns, number=order.number, inferred=True)
-            fold(order, accepted, _LOT)
-        execution = Execution(
-            execution_id=f"total-{order.filled_quantity}-{more}",
-            quantity=more,
-            price=ratio(worth, more).quantize(_STEP),
-        )
-        filled = e.OrderFilled(
-            at_ns=now_ns,
-            number=order.number,
-            broker_order_id=order.broker_order_id,
-            execution=execution,
-            full=full,
-        )
-        fold(order, filled, _LOT)
-
     def get_order(self, client_order_id: str) -> OrderState | None:
-        """Return an order, or None."""
-        return self._states.get(client_order_id)
+        """Return an order by its client id, or None."""
+        return self._views.get(client_order_id)
 
     def get_active_orders(self) -> list[OrderState]:
-        """Return the orders that have not ended, oldest first."""
-        return [state for state in self._states.values() if state.is_active()]
+        """Return the orders that are new, open or partly filled, oldest first."""
+        return [self._view(order) for order in self._state.active.values()]
 
     def get_terminal_orders(self) -> list[OrderState]:
-        """Return the orders that ended, oldest first."""
-        return [state for state in self._states.values() if state.is_terminal()]
+        """Return the orders that ended and were not cleaned up, oldest end first."""
+        return [self._view(order) for order in self._ended()]
 
-    def get_orders_by_status(self, status: Status | str) -> list[OrderState]:
-        """Return the orders of one status, oldest first."""
-        wanted = Status(status)
-        return [state for state in self._states.values() if state.status is wanted]
+    def get_orders_by_status(self, status: str) -> list[OrderState]:
+        """Return the orders of a status, oldest first."""
+        wanted = _status(status)
+        return [view for view in self._views.values() if view.status is wanted]
 
     def get_stale_orders(self, max_age_seconds: float) -> list[OrderState]:
-        """Return the active orders that are older than so many seconds."""
-        return [s for s in self.get_active_orders() if s.age_seconds() > max_age_seconds]
+        """Return the active orders older than so many seconds, oldest first."""
+        now_ns, stale = self.now_ns(), []
+        for order in self._state.active.values():
+            if now_ns - order.created_ns <= max_age_seconds * NS_PER_S:
+                break
+            stale.append(self._view(order))
+        return stale
 
     def cleanup_old_orders(self, keep_last_n: int = 100) -> int:
-        """Forget all but the newest ended orders; active ones always stay. Return how many went."""
-        ended = sorted(self.get_terminal_orders(), key=lambda s: s._order.completed_ns)  # noqa: SLF001
-        gone = ended[: max(len(ended) - max(keep_last_n, 0), 0)]
-        for state in gone:
-            del self._states[state.client_order_id]
-        return len(gone)
+        """Forget all but the newest so many orders that ended; return how many were forgotten.
+
+        An active order is never forgotten. Raises InputError where `keep_last_n` is below zero.
+        """
+        if keep_last_n < 0:
+            raise InputError(f"keep_last_n is {keep_last_n}; it must be zero or more")
+        ended = self._ended()
+        old = ended[: max(len(ended) - keep_last_n, 0)]
+        if old:
+            numbers = tuple(order.number for order in old)
+            self._state.apply(e.OrdersArchived(at_ns=self.now_ns(), numbers=numbers))
+            for order in old:
+                del self._views[order.client_order_id], self._told[order.number]
+        return len(old)
 
     def get_summary(self) -> dict[str, Any]:
-        """Return totals, orders per status, and the age of the oldest active order in seconds."""
-        active = self.get_active_orders()
-        breakdown = {status.value: 0 for status in Status}
-        for state in self._states.values():
-            breakdown[state.status.value] += 1
+        """Return counts in all, per status and of anomalies, and the oldest active order's age."""
+        active = self._state.active
+        oldest = next(iter(active.values()), None)
         return {
-            "total_orders": len(self._states),
+            "total_orders": len(self._views),
             "active_orders": len(active),
-            "terminal_orders": len(self._states) - len(active),
-            "status_breakdown": breakdown,
-            "oldest_active_age": max((state.age_seconds() for state in active), default=0.0),
+            "terminal_orders": len(self._views) - len(active),
+            "status_breakdown": {s.value: n for s, n in self._state.counts.items() if n},
+            "oldest_active_age": self._view(oldest).age_seconds() if oldest is not None else 0.0,
+            "anomalies": dict(self._state.stored.anomalies),
         }
 
+    def _find(self, client_order_id: str) -> Order | None:
+        view = self._views.get(client_order_id)
+        if view is None:
+            self._refuse(f"no order {client_order_id!r} is known; create it first")
+        return view._order if view is not None else None  # noqa: SLF001 - its own view
+
+    def _view(self, order: Order) -> OrderState:
+        return self._views[order.client_order_id]
+
     def _refuse(self, reason: str) -> bool:
-        self.refusal = reason
+        self.last_refusal = reason
         return False
 
+    def _ended(self) -> list[Order]:
+        ended = self._state.ended.values()
+        return sorted(ended, key=lambda order: (order.completed_ns, order.number))
 
-def _is_full(state: OrderState, size: Decimal, value: Decimal) -> bool:
-    if state.size_base:
-        return size >= rounded_mul(state.size_base, FULL_SHARE)
-    return value >= rounded_mul(state.size_usd, FULL_SHARE)
+    def _move(self, order: Order, status: Status, order_id: str, text: str) -> None:
+        at: dict[str, Any] = {"at_ns": self.now_ns(), "number": order.number}
+        if status in {Status.PARTIAL_FILL, Status.FILLED}:
+            self._fill(order, ZERO, ZERO, ZERO, ZERO, full=status is Status.FILLED)
+            return
+        event: e.AnyEvent
+        if status is Status.OPEN:
+            event = e.OrderAccepted(**at, broker_order_id=order_id)
+        elif status is Status.REJECTED:
+            event = e.OrderRejected(**at, code="other", text=text)
+        elif status is Status.FAILED:
+            event = e.OrderFailed(**at, code="FAILED", text=text)
+        elif status is Status.CANCELED:
+            event = e.OrderCanceled(**at, word=text)
+        else:
+            event = e.OrderExpired(**at, word=text)
+        self._state.apply(event)
+
+    def _fill(
+        self,
+        order: Order,
+        added: Decimal,
+        price: Decimal,
+        size: Decimal,
+        value: Decimal,
+        *,
+        full: bool = False,
+    ) -> None:
+        """Book a difference of totals; one of nothing is a caller's word without figures."""
+        told, asked = self._told[order.number], order.terms.quantity
+        done, whole = (size, asked) if asked is not None else (value, told.size_usd)
+        name = f"total-{plain(size)}" if added else f"word-{order.status}"
+        at_ns = self.now_ns()
+        self._state.apply(
+            e.OrderFilled(
+                at_ns=at_ns,
+                number=order.number,
+                broker_order_id=order.broker_order_id,
+                execution=Execution(execution_id=name, quantity=added, price=price),
+                full=full or ratio(done * 100, whole) >= FULL_PERCENT,
+            )
+        )
+        if asked is not None and order.filled_quantity > asked:
+            text = f"{plain(order.filled_quantity)} of {plain(asked)} are filled"
+            overfilled = e.AnomalyRecorded(
+                at_ns=at_ns, code="OVERFILL", text=text, number=order.number
+            )
+            self._state.apply(overfilled)
 
 
-def _figure(value: Figure, name: str) -> Decimal:
-    """Read a size, zero allowed; a float as the decimal that it prints as."""
-    number = amount(repr(value) if isinstance(value, float) else value, name, signed=True)
-    if number < 0:
-        raise InputError(f"{name} is {number}; it must be zero or more")
-    return number
+def _status(word: str) -> Status:
+    if word not in set(Status):
+        raise InputError(f"status is {word!r}; it must be one of {', '.join(Status)}")
+    return Status(word)
 
 
-def _moment(at_ns: int) -> datetime:
-    return datetime.fromtimestamp(at_ns / NS_PER_S, UTC)
+def _moment(at_ns: int) -> datetime | None:
+    return _utc(at_ns) if at_ns else None
 
 
-def _maybe(at_ns: int) -> datetime | None:
-    return _moment(at_ns) if at_ns else None
+def _utc(at_ns: int) -> datetime:
+    seconds, nanos = divmod(at_ns, NS_PER_S)
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=nanos // 1_000)
 
 
-_SHARED: Final[list[OrderStateMachine]] = []
-
-
+@cache
 def get_order_state_machine() -> OrderStateMachine:
-    """Return the process's shared register; tests and accounts are better off with their own."""
-    if not _SHARED:
-        _SHARED.append(OrderStateMachine())
-    return _SHARED[0]
+    """Return the one register of this process, made at the first call.
+
+    It outlives whoever asked first. Accounts that must not mix, and tests, make their own.
+    """
+    return OrderStateMachine()

@@ -20,7 +20,7 @@ def verify(*, journal: Path, common: Common = NOTHING_SAID) -> int:
     """Check every record of a journal against the chain of hashes, and everything beside it.
 
     Changes nothing, and may run while a desk is at work on the journal. Exit status: 0 intact,
-    1 damaged, 2 no journal or one of a newer version.
+    1 damaged, 2 no journal, another file, or a journal of a newer version.
 
     Parameters
     ----------

@@ -78,6 +78,8 @@ def _accepted(
             return
         shown = Report(kind=ReportKind.CANCELED, stamp_ns=outcome.stamp_ns)
         end(work, order, "canceled", "canceled", "", shown)
+        if not work.capabilities.lists_executions:
+            work.look_up(order, "its final figure")
     elif wish.stage is not Stage.ACKNOWLEDGED:
         acknowledge(work, order, wish)
 
@@ -144,7 +146,7 @@ def _refused(work: Work, order: Order, wish: Wish, outcome: Refused) -> None:
         if not order.is_terminal:
             work.look_up(order, f"a {wish.kind} was refused")
     elif outcome.code is RefusalCode.DUPLICATE_ID:
-        unknown(work, order, wish, f"refused as a duplicate: {outcome.text}")
+        unknown(work, order, wish, f"refused as a duplicate: {outcome.text}", duplicate=True)
     else:
         work.out(
             e.OrderRejected(

@@ -41,7 +41,7 @@ def attend(work: Work, order: Order) -> None:
 
 def ask(work: Work, order: Order, reason: str) -> None:
     """Ask the broker for the order by every id it has had."""
-    tries = order.lookup.tries + 1 if order.lookup is not None else 1
+    tries = order.next_try()
     wait = work.settings.ack_wait_ms * NS_PER_MS + backoff_ns(work, order.wire_id, tries)
     work.out(
         e.LookupStarted(
@@ -149,9 +149,12 @@ def _send(work: Work, order: Order, wish: Wish) -> None:
 def resend_submit(work: Work, order: Order, wish: Wish) -> None:
     """Send a submit that is proven absent again.
 
-    It fails instead where that could make two orders, or where it is no longer wanted.
+    It fails instead where that could make two orders, or where it is no longer wanted. One that
+    was refused as a repeat exists, so that it is asked for until it is found.
     """
     settings = work.settings
+    if wish.duplicate:
+        return
     safe = work.capabilities.unique_ids != "none" and not order.wanted_gone
     may = safe and wish.attempt <= settings.resends_max
     if may and work.now_ns <= wish.not_after_ns:
@@ -223,10 +226,9 @@ def _close_unsent(work: Work, order: Order) -> None:
 
 def note_end_of_time(work: Work, order: Order) -> None:
     """Past its end an order is looked up, or cancelled where the broker knows no such end."""
-    if not order.is_past_end(work.wall_ns):
+    if not order.is_past_end(work.wall_ns) or order.lookup is not None:
         return
     if TimeInForce.GTD in work.capabilities.times_in_force:
-        if order.lookup is None:
-            ask(work, order, "past its end")
+        ask(work, order, "past its end")
     elif not order.wanted_gone:
         request_cancel(work, order, by="holdfast", reason="past its end")

@@ -14,6 +14,9 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     `none` means that it never does, so an order is never sent again there.
     `replace_carries_fills` says that a replaced order's figures include what was filled before.
     `new_id_on_replace` says that a replace ends the broker order and opens another.
+    `ordered_session` says that answers come in the order of the requests, as in a FIX session.
+    `lists_executions` says that each trade is told singly; otherwise an order that ended is read
+    once more for its final figure.
     """
 
     order_types: frozenset[OrderType] = frozenset(OrderType)
@@ -24,3 +27,5 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     new_id_on_replace: bool = False
     cancel_by_wire_id: bool = True
     notional: bool = True
+    ordered_session: bool = False
+    lists_executions: bool = True

@@ -94,7 +94,7 @@ def book(leg: Leg, execution: Execution) -> list[Change]:
     """Count a real execution that is not booked yet."""
     leg.executions[execution.execution_id] = execution
     leg.real = add(leg.real, execution.quantity)
-    changes = _take_inferred(leg, execution.quantity) if leg.waiting else []
+    changes = take_inferred(leg, execution.quantity) if leg.waiting else []
     changes.append(_change(execution))
     return changes
 
@@ -119,7 +119,7 @@ def amend(leg: Leg, version: Execution, execution_id: str, alias: str) -> list[C
     leg.executions[execution_id] = version
     changes = []
     if before is None:
-        changes = _take_inferred(leg, version.quantity)
+        changes = take_inferred(leg, version.quantity)
     else:
         leg.real = sub(leg.real, before.quantity)
         changes = [_undo(before)]
@@ -139,7 +139,8 @@ def _overtaken(leg: Leg, execution_id: str, alias: str, newer: Execution) -> lis
     return [_undo(before)]
 
 
-def _take_inferred(leg: Leg, quantity: Decimal) -> list[Change]:
+def take_inferred(leg: Leg, quantity: Decimal) -> list[Change]:
+    """Give up inferred quantity for a real execution of so much, oldest first."""
     changes = []
     for execution_id, guess in list(leg.waiting.items()):
         if quantity <= 0:

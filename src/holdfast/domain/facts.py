@@ -79,6 +79,9 @@ def restate(work: Work, order: Order, leg: Leg | None, shown: Report | Snapshot)
     quantity = shown.order_quantity
     if quantity is not None:
         quantity = order.total_quantity(leg, quantity)
+    if quantity is not None and quantity <= 0:
+        anomaly(work, "UNUSABLE_QUANTITY", f"an order quantity of {quantity}", order.number)
+        quantity = None
     quantity = None if quantity == order.quantity else quantity
     limit = None if shown.limit_price == order.terms.limit_price else shown.limit_price
     stop = None if shown.stop_price == order.terms.stop_price else shown.stop_price
@@ -117,7 +120,7 @@ def acknowledge(
     )
 
 
-def unknown(work: Work, order: Order, wish: Wish, text: str) -> None:
+def unknown(work: Work, order: Order, wish: Wish, text: str, *, duplicate: bool = False) -> None:
     """Record that nobody can tell a request's outcome; it is looked up at once.
 
     A cancel is sent again instead, a little later each time: the link may be down.
@@ -130,6 +133,7 @@ def unknown(work: Work, order: Order, wish: Wish, text: str) -> None:
             wish=wish.wish,
             look_at_ns=work.now_ns + wait,
             text=text[:500],
+            duplicate=duplicate,
         )
     )
 

@@ -10,7 +10,15 @@ from typing import Final
 import msgspec
 
 from holdfast.domain import events as e
-from holdfast.domain.executions import Change, Leg, amend, book, book_inferred, notional
+from holdfast.domain.executions import (
+    Change,
+    Leg,
+    amend,
+    book,
+    book_inferred,
+    notional,
+    take_inferred,
+)
 from holdfast.domain.fold_wishes import WISH_FOLDS, Fold
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import Execution
@@ -165,6 +173,8 @@ def _filled(order: Order, event: e.OrderFilled, lot: Decimal) -> list[Change]:
     leg = order.leg_for(event.broker_order_id)
     leg.note(event.stamp_ns, event.sequence)
     changes = (book_inferred if event.inferred else book)(leg, event.execution)
+    if leg is not order.legs[-1] and not event.inferred:
+        changes = [*_take_from_successors(order, leg, changes), *changes]
     _count(order, changes)
     if leg is not order.legs[-1]:
         _widen(order, changes)
@@ -184,6 +194,19 @@ def _count(order: Order, changes: list[Change]) -> None:
         if change.fee is not None:
             before = order.fees.get(change.fee_currency, ZERO)
             order.fees[change.fee_currency] = add(before, change.fee)
+
+
+def _take_from_successors(order: Order, leg: Leg, changes: list[Change]) -> list[Change]:
+    """A successor that carries the fills may have been inferred to hold what traded here."""
+    left, taken = ZERO, []
+    for change in changes:
+        left = add(left, change.quantity)
+    for later in order.legs[order.legs.index(leg) + 1 :]:
+        if later.carried and left > 0:
+            for change in take_inferred(later, left):
+                left = add(left, change.quantity)
+                taken.append(change)
+    return taken
 
 
 def _widen(order: Order, changes: list[Change]) -> None:

@@ -76,6 +76,7 @@ def _delayed(_order: Order, wish: Wish, event: e.WishDelayed) -> None:
 
 def _unknown(_order: Order, wish: Wish, event: e.WishUnknown) -> None:
     wish.stage, wish.due_ns = Stage.UNKNOWN, event.look_at_ns
+    wish.duplicate = wish.duplicate or event.duplicate
 
 
 def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
@@ -96,7 +97,7 @@ def _closed(order: Order, event: e.WishClosed, _lot: Decimal) -> list[Change]:
 
 
 def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list[Change]:
-    tries = order.lookup.tries + 1 if order.lookup is not None else 1
+    tries = order.next_try()
     order.questions = event.attempt
     order.lookup = Lookup(
         attempt=event.attempt,
@@ -107,7 +108,7 @@ def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list
     )
     for wish in order.wishes:
         if (wish.needs_answer or order.is_terminal) and 0 < wish.due_ns <= event.at_ns:
-            wish.due_ns = event.again_ns
+            wish.due_ns, wish.looks = event.again_ns, tries
     return []
 
 

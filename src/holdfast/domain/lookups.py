@@ -32,7 +32,7 @@ def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
     shown = any(is_working(sighting.snapshot) for sighting in result.sightings)
     alive = order.alive is not None and (shown or not (found or result.complete))
     works = order.status in {Status.OPEN, Status.PARTIAL_FILL}
-    if result.complete and not found and works:
+    if result.complete and not found and works and order.lookup.tries == 1:
         anomaly(
             work,
             "NOT_FOUND",

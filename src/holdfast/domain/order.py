@@ -46,7 +46,8 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     """A request until it is answered.
 
     `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
-    `told_ns` is when the broker acknowledged it as pending.
+    `told_ns` is when the broker acknowledged it as pending, `looks` how often it was asked for.
+    `duplicate` says that it was refused as a repeat: the order exists, whatever is not found.
     The terms belong to a replace; None leaves a term as it is. `leaves` is what was left to fill
     when it was sent: the size that a broker which counts anew gives to the order it opens.
     """
@@ -60,6 +61,8 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     due_ns: int = 0
     not_after_ns: int = 0
     delays: int = 0
+    looks: int = 0
+    duplicate: bool = False
     leaves: Decimal | None = None
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
@@ -207,11 +210,21 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def most_open(self) -> Decimal:
-        """Exposure counting the largest quantity that a replace on its way asks for."""
+        """What may yet be booked: up to the largest quantity in force or wished.
+
+        A claim that waits for its executions is not booked, so that the position does not have it.
+        """
+        if not self.is_exposed:
+            return sub(self.claimed_quantity, self.filled_quantity)
         wished = [w.quantity for w in self.wishes if w.kind is WishKind.REPLACE and w.quantity]
-        if self.quantity is None or not self.is_exposed or not wished:
-            return self.open_quantity
-        return max(sub(max(wished), self.claimed_quantity), self.open_quantity)
+        sizes = wished if self.quantity is None else [*wished, self.quantity]
+        rest = sub(max(sizes, default=ZERO), self.filled_quantity)
+        return rest if rest > 0 else ZERO
+
+    def next_try(self) -> int:
+        """Return the number of the next question within this uncertainty."""
+        asked = [wish.looks for wish in self.wishes]
+        return max([self.lookup.tries if self.lookup is not None else 0, *asked]) + 1
 
     @property
     def signed_filled(self) -> Decimal:

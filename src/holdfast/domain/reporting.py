@@ -167,7 +167,7 @@ def _rejected(work: Work, order: Order, report: Report, report_id: str) -> None:
         return
     if report.code is RefusalCode.DUPLICATE_ID:
         _note(work, order, report, report_id)
-        unknown(work, order, submit, f"refused as a duplicate: {report.text}")
+        unknown(work, order, submit, f"refused as a duplicate: {report.text}", duplicate=True)
         return
     work.out(
         e.OrderRejected(
@@ -205,6 +205,8 @@ def _expired(work: Work, order: Order, report: Report, report_id: str) -> None:
         end_broker_order(work, order, report.broker_order_id, "expired", report)
         return
     end(work, order, "expired", report.text or "expired", report_id, report)
+    if report.cumulative is not None:
+        claim(work, order, report)
 
 
 def _replaced(work: Work, order: Order, report: Report, report_id: str) -> None:
@@ -220,34 +222,39 @@ def _replaced(work: Work, order: Order, report: Report, report_id: str) -> None:
 
 
 def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> None:
-    """A cancel or replace was refused. On an order never accepted, "unknown order" settles it.
+    """A cancel or replace was refused, which is no state of the order: its stamp is not noted.
 
-    A FIX session answers in order, so a broker that does not know the order has not got it; an
-    answer over HTTP says nothing of the kind and is looked up instead.
+    Where a session answers in order (FIX), "unknown order" settles an order never accepted: the
+    broker has not got it. Elsewhere it says nothing of the kind, and the order is looked up. A
+    refusal that names an earlier broker order says nothing of the one that works now.
     """
+    report = msgspec.structs.replace(report, stamp_ns=0, sequence=0)
     submit = order.wish(0)
-    if report.code is RefusalCode.UNKNOWN_ORDER and order.status is Status.NEW and submit:
+    unknown_order = report.code is RefusalCode.UNKNOWN_ORDER and order.status is Status.NEW
+    if unknown_order and submit and work.capabilities.ordered_session:
         failed = e.OrderFailed(
             at_ns=work.now_ns, number=order.number, code="UNKNOWN_ORDER", text=report.text
         )
         work.out(failed)
         return
     wish = _named(order, report)
-    if wish is None or wish.kind is WishKind.SUBMIT:
+    leg = order.find_leg(report.broker_order_id)
+    of_earlier = bool(report.broker_order_id) and leg is not order.leg
+    if wish is None or wish.kind is WishKind.SUBMIT or of_earlier:
         _note(work, order, report, report_id)
-        return
-    work.out(
-        e.WishRefused(
-            at_ns=work.now_ns,
-            number=order.number,
-            wish=wish.wish,
-            code=report.code,
-            text=report.text,
-            report_id=report_id,
-            stamp_ns=report.stamp_ns,
-            sequence=report.sequence,
+    else:
+        work.out(
+            e.WishRefused(
+                at_ns=work.now_ns,
+                number=order.number,
+                wish=wish.wish,
+                code=report.code,
+                text=report.text,
+                report_id=report_id,
+            )
         )
-    )
+    if not order.is_terminal:
+        work.look_up(order, "a request was refused")
 
 
 def _status(work: Work, order: Order, report: Report, report_id: str) -> None:

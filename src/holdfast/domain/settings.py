@@ -15,7 +15,7 @@ class Settings(Struct, frozen=True, gc=False, kw_only=True):
     `retry_first_ms`, `retry_max_ms`: backoff of repeats, doubled each time.
     `retries_max`: how often a request that was provably not processed is repeated.
     `resends_max`: how often a submit proven absent is sent again under the same wire id.
-    `finished_orders_max`: ended orders kept in memory; `report_ids_max`: remembered per order.
+    `finished_orders_max`: ended orders kept in memory.
     """
 
     ack_wait_ms: int = 5_000
@@ -28,7 +28,6 @@ class Settings(Struct, frozen=True, gc=False, kw_only=True):
     retries_max: int = 3
     resends_max: int = 2
     finished_orders_max: int = 10_000
-    report_ids_max: int = 256
 
     def __post_init__(self) -> None:
         """Refuse settings under which silence could be taken for absence."""

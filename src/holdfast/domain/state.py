@@ -165,10 +165,11 @@ class State:
         return f"{self.stored.epoch}-{self.stored.name}-"
 
     def exits(self, symbol: str, side: Side) -> Decimal:
-        """Return what reduce-only orders of that side may still trade."""
+        """Return what reduce-only orders of that side may still trade, or have traded unbooked."""
         total = ZERO
-        for order in self.by_symbol.get(symbol, {}).values():
-            if order.terms.reduce_only and order.terms.side is side:
+        for order in (*self.by_symbol.get(symbol, {}).values(), *self.ended.values()):
+            terms = order.terms
+            if terms.reduce_only and terms.side is side and terms.symbol == symbol:
                 total = add(total, order.most_open)
         return total
 

@@ -108,20 +108,21 @@ def claim(work: Work, order: Order, report: Report) -> None:
     leg = order.find_leg(report.broker_order_id)
     if leg is None or report.cumulative is None or leg.is_older(report.stamp_ns, report.sequence):
         return
-    if report.cumulative > order.counted(leg) and order.held is None:
+    waiting = order.held.cumulative if order.held is not None else None
+    if report.cumulative > max(order.counted(leg), waiting or ZERO):
         snapshot = Snapshot(
             broker_order_id=leg.broker_order_id,
             cumulative=report.cumulative,
             stamp_ns=report.stamp_ns,
             sequence=report.sequence,
         )
-        grace = work.settings.inferred_grace_ms * NS_PER_MS
+        until = work.now_ns + work.settings.inferred_grace_ms * NS_PER_MS
         work.out(
             e.CumulativeReported(
                 at_ns=work.now_ns,
                 number=order.number,
                 snapshot=snapshot,
-                decide_at_ns=work.now_ns + grace,
+                decide_at_ns=order.held_until_ns or until,
             )
         )
 

@@ -62,6 +62,7 @@ class WishUnknown(Event, frozen=True, kw_only=True, tag="wish_unknown"):
     wish: int
     look_at_ns: int
     text: str = ""
+    duplicate: bool = False
 
 
 class WishRefused(Event, frozen=True, kw_only=True, tag="wish_refused"):

@@ -39,7 +39,9 @@ def fault_of(error: Exception, path: str, *, reading: bool = False) -> JournalEr
             "process writes to this journal. Stop this one, and start it again once it is alone"
         )
     if isinstance(error, apsw.NotADBError):
-        return JournalDamaged(
+        # Whoever only reads may have named the wrong file; its owner has lost what was in it.
+        other = JournalError if reading else JournalDamaged
+        return other(
             f"{path} is not a SQLite database; nothing was changed. If it should be the journal, "
             "restore it from a backup; otherwise name another file"
         )

@@ -12,6 +12,7 @@ from holdfast.errors import JournalError
 from holdfast.journal.codec import HASH_BYTES, Chain, damaged
 from holdfast.journal.faults import DAMAGE, SQLITE_ERRORS, fault_of
 from holdfast.journal.schema import open_reader
+from holdfast.journal.wal import committed_frames
 from holdfast.ports import Head, Record, StoredSnapshot
 
 # Records are read in pieces of this many: a statement left open would keep the log from being
@@ -42,8 +43,8 @@ class SqliteReader:
     journal that nobody had open.
 
     Raises:
-        JournalError: there is no journal at that path, or it cannot be read.
-        JournalDamaged: it is no SQLite database.
+        JournalError: there is no journal at that path, or it cannot be read, for instance because
+            it is no SQLite database.
         JournalVersionError: a newer Holdfast wrote it.
     """
 
@@ -162,8 +163,14 @@ class SqliteReader:
 
     def recovered_frames(self) -> int:
         """Return how many frames of the log SQLite takes as committed."""
-        with self._lock:
-            return self._connection.wal_checkpoint(mode=NOOP)[0]
+        try:
+            with self._lock:
+                return self._connection.wal_checkpoint(mode=NOOP)[0]
+        except apsw.ReadOnlyError:
+            # On read-only media SQLite reads the log, but refuses even to tell how long it is.
+            return committed_frames(self.path)
+        except SQLITE_ERRORS as error:
+            raise fault_of(error, self.path, reading=True) from error
 
     def close(self) -> None:
         """Close the connection."""

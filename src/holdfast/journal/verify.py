@@ -84,6 +84,11 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
     """
     reader = SqliteReader(path)
     try:
+        if not reader.query("SELECT count(*) FROM sqlite_schema")[0][0]:
+            raise JournalError(
+                f"{reader.path} is empty: no desk has written to it. If it should hold records, "
+                "restore it from a backup; otherwise name another file"
+            )
         problems = _Problems()
         _check_log(reader, problems)
         _check_pages(reader, problems)

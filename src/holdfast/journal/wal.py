@@ -75,6 +75,33 @@ def read_log(path: str) -> Log:
     return Log(tuple(salts), tuple(frames), tuple(commits), cut)
 
 
+def committed_frames(path: str) -> int:
+    """Count the frames up to the last commit that is whole, as SQLite does when it recovers."""
+    try:
+        file = Path(f"{path}-wal").open("rb")  # noqa: SIM115 - closed by the `with` below
+    except FileNotFoundError:
+        return 0
+    with file:
+        head = file.read(_HEADER.size)
+        if len(head) < _HEADER.size:
+            return 0
+        magic, _, page_bytes, _, *salts, sum_1, sum_2 = _HEADER.unpack(head)
+        big = bool(magic & 1)
+        sums = _checksum(head[:24], big=big)
+        if magic not in _MAGIC or page_bytes not in _PAGE_SIZES or sums != (sum_1, sum_2):
+            return 0
+        committed = number = 0
+        step = _FRAME.size + page_bytes
+        while len(frame := file.read(step)) == step:
+            _, pages_after, *found, sum_1, sum_2 = _FRAME.unpack(frame[: _FRAME.size])
+            sums = _checksum(frame[:8] + frame[_FRAME.size :], big=big, sums=sums)
+            if found != salts or sums != (sum_1, sum_2):
+                break
+            number += 1
+            committed = number if pages_after else committed
+    return committed
+
+
 def tail(log: Log, recovered: int) -> Tail:
     """Compare the log with the number of frames that SQLite took from it."""
     left = [number for number in log.frames if number > recovered]
@@ -91,9 +118,10 @@ def _guess(frame: bytes, page_bytes: int) -> tuple[int, list[int]]:
     return (page_bytes if plausible else PAGE_BYTES), salts
 
 
-def _checksum(data: bytes, *, big: bool) -> tuple[int, int]:
+def _checksum(data: bytes, *, big: bool, sums: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Go on with a checksum over more bytes."""
     words = Packer(f"{'>' if big else '<'}{len(data) // 4}I").unpack(data)
-    first = second = 0
+    first, second = sums
     for one, two in zip(words[::2], words[1::2], strict=True):
         first = (first + one + second) & _WORD
         second = (second + two + first) & _WORD

@@ -62,9 +62,7 @@ class Held(Struct, kw_only=True):
 class ModelBroker:
     """A broker account; `words` is what its stream has still to tell, oldest first."""
 
-    def __init__(
-        self, capabilities: Capabilities | None = None, *, is_final: bool = False
-    ) -> None:
+    def __init__(self, capabilities: Capabilities | None = None, *, is_final: bool = False) -> None:
         """Start with no orders; `is_final` says that its answers mean done, and not pending."""
         self.capabilities = capabilities or Capabilities()
         self.is_final = is_final

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.domain import inputs
+from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Desk
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder
 from holdfast.domain.fix_view import leaves_quantity, ord_status
@@ -125,6 +126,7 @@ class _Session:
         self.wire_ids: dict[str, str] = {}
         self.orders: dict[str, int] = {}
         self.lookups: list[LookupOrder] = []
+        self.step(inputs.Connected(Capabilities(ordered_session=True)))
         opening = inputs.Open(desk="v", epoch="0" * 12, account="vectors")
         self.step(opening)
         self.step(inputs.Define(Instrument.of(_SYMBOL, tick="0.125")))
@@ -361,7 +363,7 @@ def load(path: Path) -> list[dict[str, Any]]:
     """Read a file of vectors, numbers as exact decimals.
 
     Raises:
-        InputError: the file is missing, no JSON, or not a list of vectors.
+        InputError: the file is missing, no JSON, not a list of vectors, or an empty one.
     """
     try:
         vectors = json.loads(
@@ -373,6 +375,8 @@ def load(path: Path) -> list[dict[str, Any]]:
         isinstance(v, dict) and {"id", "tif", "steps"} <= set(v) for v in vectors
     ):
         raise InputError(f"{path} holds no list of vectors with id, tif and steps")
+    if not vectors:
+        raise InputError(f"{path} holds an empty list: there is nothing to run; name another file")
     return vectors
 
 

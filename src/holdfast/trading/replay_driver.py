@@ -17,7 +17,7 @@ from holdfast.brokers.tape import TapeBroker, TapeOrder
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import OrderType, Status
 from holdfast.engine.views import OrderView
-from holdfast.errors import HoldfastError, WaitTimeout
+from holdfast.errors import HoldfastError, JournalError, JournalUnwritable, WaitTimeout
 from holdfast.trading.replay_past import Begun, client_order_id
 from holdfast.venue import flow
 from holdfast.venue.tape import Tape
@@ -29,6 +29,8 @@ LANES: Final = 256
 LANE_AHEAD_MAX: Final = 16
 # An order that desk and venue see differently for so long will not be agreed on.
 SETTLE_WAIT_S: Final = 60.0
+# Orders that wait hear nothing from a halted desk, so it is looked at; often enough for a person.
+HEALTH_LOOK_S: Final = 0.25
 
 
 class DisagreementError(HoldfastError):
@@ -78,17 +80,33 @@ class Driver:
 
         Raises:
             DisagreementError: an order was refused, or desk and venue do not come to agree on it.
-            HoldfastError: the journal can no longer be written.
+            JournalError: the journal can no longer be written.
         """
         await self._broker.connected()
         try:
             async with asyncio.TaskGroup() as tasks:
-                for lane in self._lanes:
-                    tasks.create_task(self._work(lane))
+                watch = tasks.create_task(self._watch_health())
+                lanes = [tasks.create_task(self._work(lane)) for lane in self._lanes]
                 await self._take_up(past)
                 await self._feed(limit_rows, on_row)
+                await asyncio.gather(*lanes)
+                watch.cancel()
         except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+            raise await self._cause(group) from None
+
+    async def _watch_health(self) -> None:
+        """End the run as soon as the desk cannot go on."""
+        while (health := await self._manager.health()).is_ok:
+            await asyncio.sleep(HEALTH_LOOK_S)
+        raise JournalUnwritable(_stopped(health.fault))
+
+    async def _cause(self, group: ExceptionGroup[Exception]) -> Exception:
+        """Return why a run ended, of all that its end brought about in its tasks."""
+        health = await self._manager.health()
+        if not health.is_ok:
+            return JournalUnwritable(_stopped(health.fault))
+        first = group.exceptions[0]
+        return next((each for each in group.exceptions if isinstance(each, JournalError)), first)
 
     async def _take_up(self, past: dict[int, Begun]) -> None:
         for order_id, begun in past.items():
@@ -178,6 +196,13 @@ class Driver:
             return False
         # Of an ended order nothing more is asked; a replace left open is closed in its own time.
         return ours.is_terminal or not ours.pending
+
+
+def _stopped(fault: str) -> str:
+    return (
+        f"the replay stopped, because its journal cannot be written ({fault}); mend that, and the "
+        "same command goes on from there"
+    )
 
 
 def _differences(ours: OrderView, theirs: TapeOrder | None) -> str:

@@ -26,7 +26,9 @@ class Archive:
         self.shelf: dict[int, bytes] = {}
         self.names: dict[str, int] = {}
         for number in range(1, finished + 1):
-            self.bench.submit(quantity="1", client_order_id=f"c{number}", idempotency_key=f"k{number}")
+            self.bench.submit(
+                quantity="1", client_order_id=f"c{number}", idempotency_key=f"k{number}"
+            )
             self.bench.answer(Accepted(broker_order_id=f"B{number}"), number=number)
             self.bench.trade("e1", "1", "100", number=number, fee="0.1", fee_currency="USD")
             for name in (f"c:c{number}", f"i:k{number}", f"b:B{number}", f"n:{number}"):
@@ -59,7 +61,7 @@ class Archive:
 
 
 def test_the_newest_ended_orders_and_all_active_ones_stay() -> None:
-    """Above the bound the oldest ended orders leave; an active one never does (12, 75)."""
+    """Above the bound the oldest ended orders leave; an active one never does (scenarios 12, 75)."""
     archive = Archive(finished=KEPT + ARCHIVE_SLACK)
     bench = archive.bench
     active = bench.opened().number
@@ -137,7 +139,7 @@ STEPS: list[Callable[[Archive], None]] = [again_by_stream, asked_for_again, bust
 def test_a_put_away_order_is_repeated_busted_and_asked_for_as_if_it_were_here(
     restarts: tuple[int, ...],
 ) -> None:
-    """Fill, evict, repeat, ask again, bust, with a restart between any two (96; traps 13, 51)."""
+    """Fill, evict, repeat, ask again, bust, with a restart between any two (scenario 96; traps 13, 51)."""
     archive = Archive(finished=KEPT + ARCHIVE_SLACK)
     assert 1 in archive.put_away()
     assert archive.bench.desk.order(1) is None

@@ -1,6 +1,6 @@
 """Every status met by every fact, through the desk's real inputs, against one hand-drawn picture.
 
-Eight orders of 10 at 100, one per column: unanswered; open; 4 filled; filled by 4 and 6; canceled
+Eight orders of 10 at 100, one per column: unanswered; open; 4 filled; full by 4 and 6; canceled
 and expired after 4; rejected; failed because it was never sent. The execution of 4 is e1.
 """
 
@@ -18,53 +18,61 @@ from holdfast.testing.builders import DeskDriver
 # What stands in a cell: `.` is untouched, `!` an anomaly, `?` the broker is being asked; else the
 # status and filled quantity after, followed by the quantity in force or condition if it changed.
 PICTURE = """
-.              new          open         part         filled      canc         expd        rejd         fail
-pending_new    .            .            .            .           .            .           .            .
-ack            open:0       .            .            .           ?            ?           ?            ?
-ack_without_id open:0       .            .            .           ?            ?           ?            ?
-rejected       rejected:0   ?            ?            .           .            .           .            .
-duplicate      ?            .            .            .           .            .           .            .
-trade_3        part:3       part:3       part:7       filled:13!  canceled:7   expired:7   rejected:3!? part:3!
-trade_6        part:6       part:6       filled:10    filled:16!  filled:10    filled:10   rejected:6!? part:6!
-trade_10       filled:10    filled:10    filled:14!   filled:20!  filled:14!   filled:14!  filled:10!   filled:10!
-same_trade     part:4       part:4       .            .           .            .           rejected:4!? part:4!
-trade_of_0     !            !            !            !           !            !           !            !
-correct_to_2   part:2       part:2       part:2       part:8?     canceled:2   expired:2   rejected:2!? part:2!
-correct_to_10  filled:10    filled:10    filled:10    filled:16!  filled:10    filled:10   filled:10!   filled:10!
-bust           open:0       open:0       open:0       part:6?     canceled:0   expired:0   rejected:0   failed:0
-bust_of_what   !            !            !            !           !            !           !            !
-canceled       canceled:0   canceled:0   canceled:4   !           .            .           .            .
-expired        expired:0    expired:0    expired:4    !           .            .           !            .
-pending_cancel open:0       .            .            .           ?            ?           ?            ?
-pending_repl   open:0       .            .            .           ?            ?           ?            ?
-cancel_reject  .            .            .            .           .            .           .            .
-no_such_order  failed:0     .            .            .           .            .           .            .
-replaced       open:0       .            .            .           ?            ?           ?            ?
-restated       open:0       .            .            .           ?            ?           ?            ?
-restated_to_4  open:0/4     open:0/4     filled:4/4   filled:10/4 ?            ?           ?            ?
-restated_to_12 open:0/12    open:0/12    part:4/12    part:10/12  ?            ?           ?            ?
-suspended      open:0/susp  open:0/susp  part:4/susp  .           ?            ?           ?            ?
-stopped        open:0/stop  open:0/stop  part:4/stop  .           ?            ?           ?            ?
-done_for_day   open:0/done  open:0/done  part:4/done  .           .            .           .            .
-held           open:0/held  open:0/held  part:4/held  .           ?            ?           ?            ?
-order_status   .            .            .            .           .            .           .            .
-old_cancel     canceled:0   ?            ?            .           .            .           .            .
-old_suspended  open:0/susp  .            .            .           .            .           ?            ?
-poll_working   open:0       .            .            ?           ?            ?           ?            ?
-poll_more      part:7       part:7       part:7       ?           ?            ?           ?            ?
-poll_less      open:0       .            ?            ?           ?            ?           ?            ?
-poll_filled    filled:10    filled:10    filled:10    .           filled:10    filled:10   filled:10!   filled:10!
-poll_canceled  canceled:0   canceled:0   canceled:4   !           .            .           .            .
-poll_expired   expired:0    expired:0    expired:4    !           .            .           .            .
-poll_rejected  rejected:0   rejected:0   canceled:4!  !           .            .           .            .
-poll_susp      open:0/susp  open:0/susp  part:4/susp  ?           ?            ?           ?            ?
-poll_nothing   .            ?            ?            .           .            .           .            .
-accepted       open:0       .            .            .           .            .           !?           !?
-refused        rejected:0   .            .            .           .            .           .            .
-not_sent       failed:0     .            .            .           .            .           .            .
-unknown        ?            .            .            .           .            .           .            .
+.              new         open        part        full       canc     expd     rejd     fail
+pending_new    .           .           .           .          .        .        .        .
+ack            open:0      .           .           .          ?        ?        ?        ?
+ack_no_id      open:0      .           .           .          ?        ?        ?        ?
+rejected       rejd:0      ?           ?           .          .        .        .        .
+duplicate      ?           .           .           .          .        .        .        .
+trade_3        part:3      part:3      part:7      full:13!   canc:7   expd:7   rejd:3!? part:3!
+trade_6        part:6      part:6      full:10     full:16!   full:10  full:10  rejd:6!? part:6!
+trade_10       full:10     full:10     full:14!    full:20!   full:14! full:14! full:10! full:10!
+same_trade     part:4      part:4      .           .          .        .        rejd:4!? part:4!
+trade_of_0     !           !           !           !          !        !        !        !
+correct_to_2   part:2      part:2      part:2      part:8?    canc:2   expd:2   rejd:2!? part:2!
+correct_to_10  full:10     full:10     full:10     full:16!   full:10  full:10  full:10! full:10!
+bust           open:0      open:0      open:0      part:6?    canc:0   expd:0   rejd:0   fail:0
+bust_of_what   !           !           !           !          !        !        !        !
+canceled       canc:0      canc:0      canc:4      !          .        .        .        .
+expired        expd:0      expd:0      expd:4      !          .        .        !        .
+pending_cancel open:0      .           .           .          ?        ?        ?        ?
+pending_repl   open:0      .           .           .          ?        ?        ?        ?
+cancel_reject  ?           ?           ?           .          .        .        .        .
+no_such_order  ?           ?           ?           .          .        .        .        .
+replaced       open:0      .           .           .          ?        ?        ?        ?
+restated       open:0      .           .           .          ?        ?        ?        ?
+restated_to_4  open:0/4    open:0/4    full:4/4    full:10/4  ?        ?        ?        ?
+restated_to_12 open:0/12   open:0/12   part:4/12   part:10/12 ?        ?        ?        ?
+suspended      open:0/susp open:0/susp part:4/susp .          ?        ?        ?        ?
+stopped        open:0/stop open:0/stop part:4/stop .          ?        ?        ?        ?
+done_for_day   open:0/done open:0/done part:4/done .          .        .        .        .
+held           open:0/held open:0/held part:4/held .          ?        ?        ?        ?
+order_status   .           .           .           .          .        .        .        .
+old_cancel     canc:0      ?           ?           .          .        .        .        .
+old_suspended  open:0/susp .           .           .          .        .        ?        ?
+poll_working   open:0      .           .           ?          ?        ?        ?        ?
+poll_more      part:7      part:7      part:7      ?          ?        ?        ?        ?
+poll_less      open:0      .           ?           ?          ?        ?        ?        ?
+poll_filled    full:10     full:10     full:10     .          full:10  full:10  full:10! full:10!
+poll_canceled  canc:0      canc:0      canc:4      !          .        .        .        .
+poll_expired   expd:0      expd:0      expd:4      !          .        .        .        .
+poll_rejected  rejd:0      rejd:0      canc:4!     !          .        .        .        .
+poll_susp      open:0/susp open:0/susp part:4/susp ?          ?        ?        ?        ?
+poll_nothing   .           ?           ?           .          .        .        .        .
+accepted       open:0      .           .           .          .        .        !?       !?
+refused        rejd:0      .           .           .          .        .        .        .
+not_sent       fail:0      .           .           .          .        .        .        .
+unknown        ?           .           .           .          .        .        .        .
 """
 
+_SHORT = {
+    Status.PARTIAL_FILL: "part",
+    Status.FILLED: "full",
+    Status.CANCELED: "canc",
+    Status.EXPIRED: "expd",
+    Status.REJECTED: "rejd",
+    Status.FAILED: "fail",
+}
 _CONDITIONS = {
     Condition.SUSPENDED: "susp",
     Condition.STOPPED: "stop",
@@ -86,9 +94,9 @@ def driver(status: str) -> DeskDriver:
         bench.answer(NotSent(text="429"))
     else:
         bench.say("new")
-    if status in {"part", "filled", "canc", "expd"}:
+    if status in {"part", "full", "canc", "expd"}:
         bench.trade("e1", "4")
-    if status == "filled":
+    if status == "full":
         bench.trade("e2", "6")
     if status in {"canc", "expd"}:
         bench.say("canceled" if status == "canc" else "expired")
@@ -99,7 +107,7 @@ def driver(status: str) -> DeskDriver:
 FACTS: dict[str, Callable[[DeskDriver], object]] = {
     "pending_new": lambda b: b.say("pending_new"),
     "ack": lambda b: b.say("new"),
-    "ack_without_id": lambda b: b.say("new", broker_order_id=""),
+    "ack_no_id": lambda b: b.say("new", broker_order_id=""),
     "rejected": lambda b: b.say("rejected", code=RefusalCode.INSUFFICIENT_FUNDS),
     "duplicate": lambda b: b.say("rejected", code=RefusalCode.DUPLICATE_ID),
     "trade_3": lambda b: b.trade("e9", "3"),
@@ -160,8 +168,7 @@ def outcome(bench: DeskDriver, fact: str) -> str:
     FACTS[fact](bench)
     order, cell = bench.order(), ""
     if body(bench) != before:
-        status = "part" if order.status is Status.PARTIAL_FILL else order.status.value
-        cell = f"{status}:{order.filled_quantity}"
+        cell = f"{_SHORT.get(order.status, order.status)}:{order.filled_quantity}"
         changed = order.quantity if order.quantity != quantity else _CONDITIONS.get(order.condition)
         cell += f"/{changed}" if changed is not None else ""
     cell += "!" if len(bench.anomalies()) > anomalies else ""
@@ -177,7 +184,7 @@ ROWS = [line.split() for line in PICTURE.strip().splitlines()]
     [(s, row[0], c) for row in ROWS[1:] for s, c in zip(ROWS[0][1:], row[1:], strict=True)],
 )
 def test_a_fact_does_to_an_order_what_is_drawn(status: str, fact: str, cell: str) -> None:
-    """The outcome is the drawn one, and a refused fact leaves the order alone (scenarios 11, 81)."""
+    """The outcome is the drawn one; a refused fact leaves the order alone (scenarios 11, 81)."""
     bench = driver(status)
     assert outcome(bench, fact) == cell
     assert bench.refolded().dump() == bench.desk.dump()

@@ -6,6 +6,7 @@ from itertools import permutations
 import pytest
 
 from holdfast.domain import inputs
+from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.fix_view import leaves_quantity, ord_status
 from holdfast.domain.order import Stage, WishKind
@@ -124,7 +125,7 @@ def test_an_overfill_is_money_and_an_anomaly() -> None:
 
 
 def test_an_overfill_is_judged_by_the_largest_quantity_ever_wished() -> None:
-    """A fill above the terms in force is none while a larger replace is on its way (scenario 84)."""
+    """A fill above the terms in force is fine while a larger replace is out (scenario 84)."""
     bench = DeskDriver()
     bench.opened()
     bench.replace(quantity="15")
@@ -504,9 +505,9 @@ def test_ord_status_shows_the_highest_of_what_is_true(line: str) -> None:
     assert ord_status(bench.order()) == expected
 
 
-def test_failed_reads_rejected_in_fix() -> None:
-    """FIX has no word for an order that never was; it reads REJECTED."""
-    bench = DeskDriver(settings=Settings(retries_max=0))
+def test_an_order_that_an_ordered_session_does_not_know_never_was() -> None:
+    """Where answers come in order, "unknown order" is proof: FAILED, which FIX reads REJECTED."""
+    bench = DeskDriver(capabilities=Capabilities(ordered_session=True))
     bench.submit()
     bench.say("cancel_reject", code=RefusalCode.UNKNOWN_ORDER)
     assert bench.order().status is Status.FAILED

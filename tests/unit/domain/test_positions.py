@@ -13,9 +13,9 @@ from holdfast.domain.positions import TRAIL_MAX, Book, Position
 from holdfast.domain.values import Side
 
 ES = Instrument.of("ES", tick="0.25", multiplier="50")
-MARK = D("101")
+MARK = D(101)
 
-# Signed quantity at a price, and what is held then: quantity, average, realised, unrealised at 101.
+# A trade, and what is held then: quantity, average price, realised and unrealised profit at 101.
 TABLE = """
 buy   2 100    2  100     0    100
 buy   2 103    4  101.5   0   -100

@@ -1,4 +1,4 @@
-"""Replaces: the old terms rule until the broker confirms, and every id it ever had still finds it."""
+"""Replaces: the old terms rule until the broker confirms, and every id still finds the order."""
 
 from decimal import Decimal as D
 from itertools import permutations
@@ -10,7 +10,7 @@ from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder
 from holdfast.domain.order import Stage, WishKind
 from holdfast.domain.reports import Accepted, NotSent, RefusalCode, Refused, Unknown
 from holdfast.domain.values import Status
-from holdfast.errors import InputError, OrderCancellationError, OrderRefused
+from holdfast.errors import InputError, OrderCancellationError
 from holdfast.testing.builders import DeskDriver
 
 NEW_IDS = Capabilities(new_id_on_replace=True)
@@ -57,7 +57,7 @@ def test_a_replace_at_or_below_the_filled_quantity_ends_filled(quantity: str) ->
 
 
 def test_a_confirmed_replace_reopens_an_order_that_had_filled() -> None:
-    """The last fill of the old terms came first; the larger quantity is open again (84)."""
+    """The last fill of the old terms came first; the larger quantity is open again (scenario 84)."""
     bench = DeskDriver()
     bench.opened()
     bench.replace(quantity="15")
@@ -117,7 +117,7 @@ def test_an_unanswered_replace_is_settled_by_what_the_broker_shows() -> None:
 
 
 def test_a_replace_that_could_not_be_sent_in_time_is_refused() -> None:
-    """Provably unsent past its time, it is given up and says so; nothing hangs (32)."""
+    """Provably unsent past its time, it is given up and says so; nothing hangs (scenario 32)."""
     bench = DeskDriver()
     bench.opened()
     bench.replace(quantity="12")
@@ -143,7 +143,7 @@ def test_replaces_wait_for_each_other_and_not_without_bound() -> None:
 
 
 def test_a_trade_on_the_new_broker_order_confirms_the_replace() -> None:
-    """A fill under an id not met before is evidence of the replace, and counted once (72, 84)."""
+    """A fill under an id not met before is evidence of the replace, and counted once (scenarios 72, 84)."""
     bench = DeskDriver(capabilities=NEW_IDS)
     bench.opened()
     bench.trade("e1", "2")
@@ -160,7 +160,7 @@ def test_a_trade_on_the_new_broker_order_confirms_the_replace() -> None:
 
 @pytest.mark.parametrize("first", ["fill", "replaced"])
 def test_at_a_broker_that_counts_anew_the_size_is_what_was_sent(first: str) -> None:
-    """Filled meanwhile, the new order is larger than was wished: it is known to be open (61; 84)."""
+    """Filled meanwhile, the new order is larger than was wished (scenario 84; trap 61)."""
     bench = DeskDriver(capabilities=COUNTS_ANEW)
     bench.opened(quantity="10")
     bench.replace(quantity="6")
@@ -245,7 +245,7 @@ def test_a_broker_that_cancels_to_replace_ends_nothing() -> None:
 
 @pytest.mark.parametrize("arrival", list(permutations(["canceled", "replaced", "answer"])))
 def test_a_replacement_that_is_met_after_the_cancel_is_exposure(arrival: tuple[str, ...]) -> None:
-    """CANCELED, and then a broker order nobody knew: it is asked for and counted (101)."""
+    """CANCELED, and then a broker order nobody knew: it is asked for and counted (scenario 101)."""
     bench = DeskDriver(capabilities=NEW_IDS)
     bench.opened()
     bench.replace(quantity="12")
@@ -282,22 +282,3 @@ def test_terms_that_are_none_are_refused(terms: dict[str, str], says: str) -> No
     assert isinstance(error, InputError)
     assert says in str(error)
     assert bench.desk.dump() == before
-
-
-def test_an_exit_cannot_be_replaced_beyond_the_position() -> None:
-    """Reduce-only passes up to what is held, also by a replace on its way (P7)."""
-    bench = DeskDriver()
-    bench.opened("buy", "5")
-    bench.trade("e1", "5")
-    bench.opened("sell", "3", reduce_only=True, limit_price="110")
-    error = bench.replace(2, quantity="6").error
-    assert isinstance(error, OrderRefused)
-    assert error.code == "REDUCE_ONLY_EXCEEDED"
-    assert bench.replace(2, quantity="5").error is None
-    with pytest.raises(OrderRefused):
-        bench.submit("sell", "1", reduce_only=True)
-    bench.say("replaced", number=2, wire_id=bench.wire_id(2, 1))
-    assert bench.replace(2, quantity="4").error is None
-    with pytest.raises(OrderRefused):
-        bench.submit("sell", "1", reduce_only=True)
-    assert bench.submit("sell", "1", reduce_only=True, force=True).number == 3

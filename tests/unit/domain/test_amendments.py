@@ -101,7 +101,7 @@ CHAIN = {
 def test_the_last_correction_of_a_chain_holds_in_any_order(
     order_of_arrival: tuple[str, ...],
 ) -> None:
-    """Each correction names the one before; however they arrive, the last one counts (83)."""
+    """Each names the one before; however they arrive, the last one counts (scenario 83)."""
     bench = DeskDriver(instruments=[X])
     bench.opened()
     for name in (*order_of_arrival, *order_of_arrival):
@@ -112,7 +112,7 @@ def test_the_last_correction_of_a_chain_holds_in_any_order(
 
 
 def test_the_newest_of_two_corrections_of_one_trade_holds() -> None:
-    """Two that name the trade itself are told apart by their stamps, not their arrival (83)."""
+    """Two that name the trade itself are told apart by stamps, not by arrival (scenario 83)."""
     bench = DeskDriver(instruments=[X])
     bench.opened()
     bench.trade("e1", "5", stamp_ns=1)
@@ -154,7 +154,7 @@ def closed(sold: str) -> DeskDriver:
 
 
 def test_a_bust_after_the_position_went_flat_reopens_it() -> None:
-    """Flat at a profit, then the first buy is busted: short, profit as if it never was (83)."""
+    """Flat at a profit, then the first buy is busted: short, as if it never was (scenario 83)."""
     bench = closed("10")
     assert money(bench)[4:] == (0, (10 * 110 - 4 * 100 - 6 * 102) * 5)
     bench.bust("e1")
@@ -189,7 +189,7 @@ def test_a_bust_takes_back_this_trade_and_not_its_twin() -> None:
 
 
 def test_a_bust_returns_the_fee_of_its_own_trade_in_the_base_asset() -> None:
-    """Two like trades, one with a fee in coins: its bust gives the coins back (83, 113)."""
+    """Two like trades, one with a fee in coins: its bust gives them back (scenarios 83, 113)."""
     coin = Instrument.of("X", lot="0.001", base="X")
     bench = DeskDriver(instruments=[coin])
     for number, fee in enumerate(["0.01", None], start=1):
@@ -275,7 +275,7 @@ INFERRED = {
 
 @pytest.mark.parametrize("name", INFERRED)
 def test_inferred_quantity_gives_way_to_real_executions(name: str) -> None:
-    """Counted is never less than the figure or the executions, and nothing twice (102; 51)."""
+    """Never less than the figure or the executions, never twice (scenario 102; trap 51)."""
     bench = DeskDriver(settings=Settings(inferred_grace_ms=0), instruments=[X])
     bench.opened()
     for what, quantity, price, filled, worth in INFERRED[name]:
@@ -305,7 +305,7 @@ def test_a_larger_figure_waits_for_its_executions_and_is_exposure_meanwhile() ->
 
 
 def test_after_the_grace_the_figure_is_booked_at_the_brokers_average() -> None:
-    """No execution came: the difference is booked, priced so that the average agrees (102)."""
+    """The difference is booked, priced so that the broker's average agrees (scenario 102)."""
     bench = DeskDriver()
     bench.opened()
     bench.trade("e1", "1", "100")
@@ -359,7 +359,7 @@ def test_a_figure_of_a_poll_that_left_before_a_fill_is_old() -> None:
 def test_after_a_replace_an_execution_is_still_found_where_it_was(
     broker_order_id: str, amendment: str
 ) -> None:
-    """Told again or busted without the old id, a fill of the first broker order is it (8, 84)."""
+    """Told again or busted without its old id, a fill is recognised (scenarios 8, 84)."""
     bench = DeskDriver(capabilities=Capabilities(new_id_on_replace=True))
     bench.opened()
     bench.trade("e1", "4")
@@ -389,7 +389,7 @@ def test_an_order_sized_by_notional_fills_when_the_broker_says_so() -> None:
 
 
 def test_a_position_that_was_there_before_is_built_upon() -> None:
-    """The opening balance has its cost and moved no cash; it can only come first (113)."""
+    """The opening balance has its cost and moved no cash; it can only come first (scenario 113)."""
     bench = DeskDriver(instruments=[X])
     assert bench.step(SetOpeningBalance(symbol="X", quantity="10", price="90")).error is None
     bench.opened("sell", "4", reduce_only=True)

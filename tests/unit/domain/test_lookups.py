@@ -1,5 +1,7 @@
 """Outcomes that nobody can tell: what is asked, what is proof, and what is never assumed."""
 
+from decimal import Decimal as D
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,7 +57,11 @@ def test_a_lookup_that_finds_the_order_adopts_it() -> None:
     bench.look(found)
     order = bench.order()
     assert (order.status, order.broker_order_id) == (Status.PARTIAL_FILL, "B1")
-    assert (order.average_price, order.wishes, order.lookup) == (execution("", 0, "99.5").price, [], None)
+    assert (order.average_price, order.wishes, order.lookup) == (
+        execution("", 0, "99.5").price,
+        [],
+        None,
+    )
     assert len(calls(bench, SubmitOrder)) == 1
 
 
@@ -74,7 +80,7 @@ def test_after_a_crash_an_order_that_the_broker_took_is_adopted() -> None:
 
 
 def test_absence_is_proven_only_by_a_complete_answer_asked_late_enough() -> None:
-    """Too early or incomplete proves nothing; page 2 failing is never FAILED (scenarios 30, 105)."""
+    """Too early or page 2 failing proves nothing and is never FAILED (scenarios 30, 105)."""
     bench = DeskDriver(capabilities=Capabilities(unique_ids="none"))
     bench.submit()
     bench.answer(TIMEOUT)
@@ -167,7 +173,7 @@ def test_not_sent_is_repeated_a_bounded_number_of_times() -> None:
         sent_ns.append(bench.now_ns)
     assert [e.attempt for e in calls(bench, SubmitOrder)] == [1, 2, 3, 4]
     assert {e.wire_id for e in calls(bench, SubmitOrder)} == {bench.wire_id()}
-    gaps = [after - before for before, after in zip(sent_ns, sent_ns[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(sent_ns)]
     assert min(gaps) >= 2 * S
     bench.answer(NotSent(text="429", retry_after_ms=2_000))
     assert (bench.order().status, bench.order().code) == (Status.FAILED, "NOT_SENT")
@@ -210,7 +216,7 @@ def test_lookups_never_give_up_but_slow_down_and_alert() -> None:
 
 
 def test_an_order_missing_from_the_list_is_asked_for_and_not_ended() -> None:
-    """Not listed, and not found either: an anomaly, asked again, never CANCELED (26; trap 17)."""
+    """Not listed, and not found either: an anomaly, asked again, never CANCELED (scenario 26; trap 17)."""
     bench = DeskDriver()
     bench.opened()
     bench.advance(6_000)
@@ -277,7 +283,7 @@ def test_an_order_that_lands_after_failed_is_exposure_at_once_and_open_after_two
 
 
 def test_a_cancel_of_an_order_that_may_live_goes_out_once_it_does() -> None:
-    """Asked to go while it is only suspected, it is cancelled as soon as it is OPEN (106)."""
+    """Asked to go while it is only suspected, it is cancelled as soon as it is OPEN (scenario 106)."""
     bench = failed()
     bench.poll(bench.snapshot())
     assert bench.cancel().error is None
