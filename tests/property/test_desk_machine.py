@@ -13,7 +13,7 @@ from holdfast.domain.effects import Effect, LookupOrder
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
-from holdfast.domain.reports import NotSent, Unknown
+from holdfast.domain.reports import NotSent, Outcome, Unknown
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.domain.work import NS_PER_MS
@@ -104,7 +104,9 @@ class DeskMachine(RuleBasedStateMachine):
         if isinstance(effect, LookupOrder):
             self.ask(effect, answered=how in {"done", "late"})
             return
-        outcome = Unknown(text="no answer") if how != "not_sent" else NotSent(text="429")
+        outcome: Outcome = Unknown(text="no answer")
+        if how == "not_sent":
+            outcome = NotSent(text="429")
         if self.now_ns > effect.not_after_ns:
             outcome = NotSent(text="too late")
         elif how in {"done", "silent", "late"}:

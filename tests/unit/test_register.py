@@ -278,7 +278,7 @@ def test_a_fill_of_an_order_nobody_acknowledged_is_refused() -> None:
 
 
 def test_cleaning_up_keeps_the_newest_ended_and_every_active_order() -> None:
-    """Of 250 ended orders 100 stay, the newest by their end; no active one goes (scenario 12; trap 23)."""
+    """Of 250 ended orders the newest 100 stay, and every active one (scenario 12; trap 23)."""
     desk = Desk()
     for number in range(250):
         desk.create(f"o{number}")

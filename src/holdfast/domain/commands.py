@@ -386,6 +386,7 @@ def _known(books: Books, client_order_id: str) -> Order:
 
 
 __all__ = [
+    "REPLACES_OPEN_MAX",
     "Books",
     "adopt",
     "cancel",

@@ -341,4 +341,4 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.Quarantined: Desk._quarantined,
 }
 
-__all__ = ["FORMAT", "Decision", "Desk"]
+__all__ = ["ARCHIVED_PER_STEP_MAX", "ARCHIVE_SLACK", "FORMAT", "Decision", "Desk"]

@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.cli import main
 from holdfast.cli import replay as command
+from holdfast.errors import JournalUnwritable
 from holdfast.trading import replay as replays
 from holdfast.trading.replay_driver import DisagreementError
 from holdfast.venue.outcome import expected_outcome
@@ -136,6 +137,27 @@ def test_a_journal_that_cannot_be_used_ends_with_2(
         assert main.run(["replay", str(file), "--journal", str(journal)]) == main.BAD_INPUT
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert file.read_text(encoding="ascii") == ROWS
+
+
+def test_a_journal_that_fails_on_the_way_ends_with_2(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is no defect and no mismatch: it is told as what it is (scenario 87)."""
+
+    class Full(replays.SqliteJournal):
+        def append(self, batch: Any, done: Any) -> None:
+            if len(batch.events) and batch.first_seq > 3:
+                done(JournalUnwritable("the disk is full"))
+            else:
+                super().append(batch, done)
+
+    monkeypatch.setattr(replays, "SqliteJournal", Full)
+
+    assert main.run(["replay", str(file), "--json"]) == main.BAD_INPUT
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert "the replay stopped" in errors.splitlines()[-1]
+    assert "the disk is full" in errors.splitlines()[-1]
 
 
 def test_a_journal_that_nobody_named_is_on_disk_and_goes_away(

@@ -116,7 +116,16 @@ def test_verify_runs_beside_the_owner(journal: Path, capsys: pytest.CaptureFixtu
 
 
 def spoil(path: Path) -> None:
-    path.write_bytes(b"x" * 5000)
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"x" * (len(content) - 100))
+
+
+def other(path: Path) -> None:
+    path.write_text("orders,positions\n" * 300, encoding="ascii")
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
 
 
 def newer(path: Path) -> None:
@@ -125,7 +134,13 @@ def newer(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "status"),
-    [(Path.unlink, main.BAD_INPUT), (newer, main.BAD_INPUT), (spoil, command.DAMAGED)],
+    [
+        (Path.unlink, main.BAD_INPUT),
+        (newer, main.BAD_INPUT),
+        (other, main.BAD_INPUT),
+        (empty, main.BAD_INPUT),
+        (spoil, command.DAMAGED),
+    ],
 )
 def test_what_is_no_journal_of_this_version_is_told_apart_from_damage(
     journal: Path,
@@ -133,7 +148,7 @@ def test_what_is_no_journal_of_this_version_is_told_apart_from_damage(
     change: Callable[[Path], None],
     status: int,
 ) -> None:
-    """A missing file and a newer version end with 2, a file that is no database with 1."""
+    """No file, another, an empty one and a newer version end with 2, a spoiled journal with 1."""
     change(journal)
 
     found, report, errors = verified(capsys, journal)

@@ -89,7 +89,7 @@ def test_a_correction_of_the_fee_alone_counts() -> None:
     assert bench.position().fees == {"USD": D(4)}
 
 
-CHAIN = {
+CHAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "trade": ("trade", {"execution": execution("e1", "5", "100")}),
     "first": ("trade_correct", {"execution": execution("c1", "4", "101"), "execution_ref": "e1"}),
     "second": ("trade_correct", {"execution": execution("c2", "3", "102"), "execution_ref": "c1"}),
@@ -253,7 +253,7 @@ def test_more_decimals_than_anybody_settles_in_are_rounded_at_the_door() -> None
 
 
 # A figure of the broker's beside its executions. Each line: what comes, then filled and worth.
-INFERRED = {
+INFERRED: dict[str, list[tuple[str, Any, Any, Any, Any]]] = {
     "inferred 5, then real 2 and 3": [
         ("poll", 5, 100, 5, 500),
         ("e1", 2, 99, 5, 2 * 99 + 3 * 100),

@@ -49,7 +49,7 @@ class Archive:
         missing = self.bench.desk.missing(given)
         bodies = {n: self.shelf[n] for name in missing if (n := self.names.get(name)) in self.shelf}
         if bodies:
-            self.bench.step(inputs.Recalled(bodies))  # type: ignore[arg-type]  # None is filtered
+            self.bench.step(inputs.Recalled(bodies))
         return self.bench.step(given)
 
     def restart(self) -> None:
@@ -61,7 +61,7 @@ class Archive:
 
 
 def test_the_newest_ended_orders_and_all_active_ones_stay() -> None:
-    """Above the bound the oldest ended orders leave; an active one never does (scenarios 12, 75)."""
+    """The oldest ended orders leave above the bound; an active one never does (scenarios 12, 75)."""
     archive = Archive(finished=KEPT + ARCHIVE_SLACK)
     bench = archive.bench
     active = bench.opened().number
@@ -139,7 +139,7 @@ STEPS: list[Callable[[Archive], None]] = [again_by_stream, asked_for_again, bust
 def test_a_put_away_order_is_repeated_busted_and_asked_for_as_if_it_were_here(
     restarts: tuple[int, ...],
 ) -> None:
-    """Fill, evict, repeat, ask again, bust, with a restart between any two (scenario 96; traps 13, 51)."""
+    """Fill, evict, repeat, ask again, bust, restarts between any two (scenario 96; trap 13)."""
     archive = Archive(finished=KEPT + ARCHIVE_SLACK)
     assert 1 in archive.put_away()
     assert archive.bench.desk.order(1) is None

@@ -1,6 +1,5 @@
 """Outcomes that nobody can tell: what is asked, what is proof, and what is never assumed."""
 
-from decimal import Decimal as D
 from itertools import pairwise
 from typing import Any
 
@@ -216,7 +215,7 @@ def test_lookups_never_give_up_but_slow_down_and_alert() -> None:
 
 
 def test_an_order_missing_from_the_list_is_asked_for_and_not_ended() -> None:
-    """Not listed, and not found either: an anomaly, asked again, never CANCELED (scenario 26; trap 17)."""
+    """Not found either: an anomaly, asked again, never CANCELED (scenario 26; trap 17)."""
     bench = DeskDriver()
     bench.opened()
     bench.advance(6_000)
@@ -283,7 +282,7 @@ def test_an_order_that_lands_after_failed_is_exposure_at_once_and_open_after_two
 
 
 def test_a_cancel_of_an_order_that_may_live_goes_out_once_it_does() -> None:
-    """Asked to go while it is only suspected, it is cancelled as soon as it is OPEN (scenario 106)."""
+    """Asked to go while only suspected, it is cancelled once it is OPEN (scenario 106)."""
     bench = failed()
     bench.poll(bench.snapshot())
     assert bench.cancel().error is None
@@ -427,5 +426,5 @@ def test_an_unsupported_order_is_refused_before_anything_is_recorded() -> None:
         {"quantity": None, "notional": "100"},
     ):
         with pytest.raises(InputError):
-            bench.submit(**wanted)  # type: ignore[arg-type]  # a mixed bag of terms
+            bench.submit(**wanted)
     assert bench.desk.dump() == before

@@ -57,7 +57,7 @@ def test_a_replace_at_or_below_the_filled_quantity_ends_filled(quantity: str) ->
 
 
 def test_a_confirmed_replace_reopens_an_order_that_had_filled() -> None:
-    """The last fill of the old terms came first; the larger quantity is open again (scenario 84)."""
+    """The last fill of the old terms came first; the rest is open again (scenario 84)."""
     bench = DeskDriver()
     bench.opened()
     bench.replace(quantity="15")
@@ -143,7 +143,7 @@ def test_replaces_wait_for_each_other_and_not_without_bound() -> None:
 
 
 def test_a_trade_on_the_new_broker_order_confirms_the_replace() -> None:
-    """A fill under an id not met before is evidence of the replace, and counted once (scenarios 72, 84)."""
+    """A fill under a new id is evidence of the replace, counted once (scenarios 72, 84)."""
     bench = DeskDriver(capabilities=NEW_IDS)
     bench.opened()
     bench.trade("e1", "2")
@@ -209,8 +209,7 @@ def test_a_cancel_of_the_old_broker_order_does_not_end_the_new_one() -> None:
     bench.replace(quantity="12")
     bench.advance(5_000)
     bench.cancel()
-    replaced = {"wire_id": bench.wire_id(1, 1), "broker_order_id": "B2"}
-    bench.say("replaced", **replaced)
+    bench.say("replaced", wire_id=bench.wire_id(1, 1), broker_order_id="B2")
     bench.answer(Accepted(final=True), wish=2, attempt=1)
     assert bench.order().status is Status.OPEN
     bench.say("canceled", broker_order_id="B2")
@@ -255,8 +254,7 @@ def test_a_replacement_that_is_met_after_the_cancel_is_exposure(arrival: tuple[s
         if what == "answer":
             bench.answer(Accepted(broker_order_id="B2", final=True), wish=1, attempt=1)
         elif what == "replaced":
-            replaced = {"wire_id": bench.wire_id(1, 1), "broker_order_id": "B2"}
-            bench.say("replaced", sequence=0, **replaced)
+            bench.say("replaced", sequence=0, wire_id=bench.wire_id(1, 1), broker_order_id="B2")
         else:
             bench.say("canceled", sequence=0, wire_id=bench.wire_id(1, 2))
     order = bench.order()
@@ -278,7 +276,7 @@ def test_terms_that_are_none_are_refused(terms: dict[str, str], says: str) -> No
     bench = DeskDriver()
     bench.opened()
     before = bench.desk.dump()
-    error = bench.replace(**terms).error
+    error = bench.replace(1, **terms).error
     assert isinstance(error, InputError)
     assert says in str(error)
     assert bench.desk.dump() == before

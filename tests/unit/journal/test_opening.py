@@ -56,6 +56,9 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     path.write_text("orders,positions\n" * 100)
     with pytest.raises(JournalDamaged, match=r"not a SQLite database.*nothing was changed"):
         SqliteJournal(path)
+    with pytest.raises(JournalError, match="name another file") as raised:
+        SqliteJournal.read_only(path)
+    assert raised.type is JournalError, "for whoever only reads it is another file, not damage"
     assert path.read_text() == "orders,positions\n" * 100
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from holdfast.errors import JournalError
 from holdfast.journal.codec import link_of
+from holdfast.journal import reader as readers
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.journal.verify import PROBLEMS_MAX, verify
+from holdfast.journal.wal import committed_frames, read_log
 from holdfast.ports import Record
 from holdfast.testing.journal_kit import made, write
 
@@ -116,6 +120,89 @@ def test_the_report_is_bounded(path: Path, change: Change) -> None:
     report = verify(path)
     assert len(report.problems) == PROBLEMS_MAX
     assert report.problems[0].seq == 1
+
+
+class ReadOnlyMedia:
+    """A connection to a journal that nothing can be written beside."""
+
+    def __init__(self, connection: apsw.Connection, error: Exception) -> None:
+        self.connection, self.error = connection, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def wal_checkpoint(self, **_: object) -> tuple[int, int]:
+        raise self.error
+
+
+@pytest.fixture
+def left_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Path]:
+    """A journal whose owner was killed, with its log beside it; asking for its length fails."""
+
+    def left(error: Exception) -> Path:
+        journal = SqliteJournal(path)
+        write(journal, made(1, 5))
+        write(journal, made(6, 5))
+        copy = path.with_name("copy.db")
+        for end in ("", "-wal"):
+            Path(f"{copy}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+        journal.close()
+        opened = readers.open_reader
+        monkeypatch.setattr(
+            readers, "open_reader", lambda *args, **kw: ReadOnlyMedia(opened(*args, **kw), error)
+        )
+        return copy
+
+    return left
+
+
+def test_a_log_on_read_only_media_is_counted_by_hand(
+    left_log: Callable[[Exception], Path],
+) -> None:
+    """SQLite refuses to tell its length there; a log cut inside a durable commit is still found."""
+    copy = left_log(apsw.ReadOnlyError("attempt to write a readonly database"))
+    frames = read_log(str(copy)).commits
+    assert committed_frames(str(copy)) == frames[-1]
+    assert verify(copy).intact
+
+    log = Path(f"{copy}-wal")
+    content = bytearray(log.read_bytes())
+    content[32 + 24 + 100] ^= 1  # within the first page; all commits after it cannot be used
+    log.write_bytes(content)
+    assert committed_frames(str(copy)) == 0
+    assert "durable ones too" in verify(copy).problems[0].text
+
+
+def test_a_log_that_cannot_be_asked_about_is_an_error_of_the_journal(
+    left_log: Callable[[Exception], Path],
+) -> None:
+    """Whatever SQLite raises there has the journal's name and what to do."""
+    copy = left_log(apsw.IOError("disk I/O error"))
+    with pytest.raises(JournalError, match=r"copy\.db cannot be read: the disk reports an error"):
+        verify(copy)
+
+
+def test_the_frames_counted_by_hand_are_those_that_sqlite_takes(path: Path) -> None:
+    """With a log that was begun again, one that was cut anywhere, and none."""
+    journal = SqliteJournal(path, checkpoint_pages=4)
+    for number in range(30):
+        write(journal, made(1 + 5 * number, 5))
+    database, whole = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    journal.close()
+    copy = path.with_name("copy.db")
+    log = Path(f"{copy}-wal")
+    counts = set()
+    for size in range(0, len(whole), 3001):
+        copy.write_bytes(database)
+        log.write_bytes(whole[:size])
+        by_hand = committed_frames(str(copy))
+        reader = SqliteJournal.read_only(copy)
+        assert reader.recovered_frames() == by_hand
+        reader.close()
+        counts.add(by_hand)
+    log.unlink()
+    assert committed_frames(str(copy)) == 0
+    assert len(counts) > 3
 
 
 def test_a_flip_anywhere_is_never_read_as_truth(written: Path) -> None:

@@ -9,9 +9,11 @@ import pytest
 
 from holdfast.brokers.tape import TapeBroker
 from holdfast.domain.effects import SubmitOrder
+from holdfast.domain.events import Event, OrderAccepted, OrderSubmitted
 from holdfast.domain.reports import Outcome
-from holdfast.errors import AmountError, InputError, JournalError, TapeError
+from holdfast.errors import AmountError, InputError, JournalError, JournalUnwritable, TapeError
 from holdfast.journal.sqlite import SqliteJournal
+from holdfast.ports import Batch, Done
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.trading import replay as replays
 from holdfast.trading import replay_driver
@@ -192,6 +194,32 @@ async def test_an_order_on_which_desk_and_venue_do_not_agree_stops_the_replay(
     told = "-11 is open, 0 of 100 .*; the venue says open, 0 of 101 filled"
     with pytest.raises(replay_driver.DisagreementError, match=told):
         await replay(tape(tmp_path, ROWS[0]), tmp_path / "replay.db")
+
+
+@pytest.mark.parametrize("kind", [OrderSubmitted, OrderAccepted])
+async def test_a_journal_that_cannot_be_written_any_more_stops_the_replay_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Event]
+) -> None:
+    """Also where nobody asks for anything and all wait; once mended, the same call goes on."""
+
+    class Failing(SqliteJournal):
+        def append(self, batch: Batch, done: Done) -> None:
+            if any(isinstance(event, kind) for event in batch.events):
+                done(JournalUnwritable("the disk is full"))
+            else:
+                super().append(batch, done)
+
+        def recover(self) -> None:
+            raise JournalUnwritable("the disk is full")
+
+    monkeypatch.setattr(replay_driver, "SETTLE_WAIT_S", 5)
+    monkeypatch.setattr(replay_driver, "HEALTH_LOOK_S", 0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(replays, "SqliteJournal", Failing)
+        with pytest.raises(JournalUnwritable, match=r"stopped.*the disk is full.*goes on"):
+            await replay(tape(tmp_path), tmp_path / "replay.db")
+
+    assert (await replay(tape(tmp_path), tmp_path / "replay.db")).is_as_recorded
 
 
 def test_an_order_that_ended_otherwise_is_a_mismatch(tmp_path: Path) -> None:
