@@ -1,5 +1,6 @@
 """The documents tell the truth: numbers, examples, commands and paths in them exist."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -17,12 +18,20 @@ RUN_TIMEOUT_S: Final = 60
 DOCUMENTS: Final = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))
 # The scenarios name commands that are still to come; the other documents describe what is there.
 DESCRIPTIONS: Final = tuple(path for path in DOCUMENTS if path.name != "scenarios.md")
-LISTS: Final = {"scenario": ROOT / "docs/scenarios.md", "trap": ROOT / "docs/traps.md"}
+LISTS: Final = {
+    "scenario": ROOT / "docs/scenarios.md",
+    "trap": ROOT / "docs/traps.md",
+    "promise": ROOT / "README.md",
+}
 
 CITATION: Final = re.compile(
     r"\b(scenario|trap)s?\s+(\d+(?:(?:\s*,\s*|\s+and\s+|,\s+and\s+|\s*-\s*)\d+)*)", re.IGNORECASE
 )
-EXAMPLE: Final = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# A test's sentence may cite in brief: (96), (P3), (85, P2). A bare number is a scenario.
+BRIEF: Final = re.compile(r"(?<!\w)\((?:[^()]*,\s*)?P?\d+(?:\s*,[^()]*)?\)")
+PROMISE: Final = re.compile(r"\bP(\d+)\b")
+# A block of `python`, also `python run`, is a whole program; one of `py` shows a part.
+EXAMPLE: Final = re.compile(r"^```python(?: run)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND: Final = re.compile(r"(?:^|`|\$ )holdfast ([a-z][a-z-]*)", re.MULTILINE)
 MODULE: Final = re.compile(r"python -m (holdfast[\w.]*)")
 TARGET: Final = re.compile(r"`make ([a-z][a-z-]*)|^make ([a-z-]+)(?=\s*(?:#|$))", re.MULTILINE)
@@ -37,10 +46,27 @@ def numbers_cited(text: str) -> Iterator[tuple[str, int]]:
             yield from ((kind.lower(), n) for n in range(int(first), int(last or first) + 1))
 
 
+def numbers_cited_in_brief(sentence: str) -> Iterator[tuple[str, int]]:
+    """Yield (kind, number) of each scenario and promise that a test's sentence refers to."""
+    for brackets in BRIEF.findall(sentence):
+        parts = [part.strip() for part in brackets[1:-1].split(",")]
+        yield from (("scenario", int(part)) for part in parts if part.isdecimal())
+    for inside in re.findall(r"\(([^()]*)\)", sentence):
+        yield from (("promise", int(number)) for number in PROMISE.findall(inside))
+
+
+def sentences(path: Path) -> Iterator[str]:
+    """Yield what the tests of a file say of themselves."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
 def numbers_listed(kind: str) -> list[int]:
     """Return the numbers on the page of that kind, in the order in which they stand."""
     text = LISTS[kind].read_text(encoding="utf-8")
-    return [int(number) for number in re.findall(r"^(\d+)\. ", text, re.MULTILINE)]
+    form = r"^\| P(\d+) \|" if kind == "promise" else r"^(\d+)\. "
+    return [int(number) for number in re.findall(form, text, re.MULTILINE)]
 
 
 def commands_named(text: str) -> set[str]:
@@ -79,7 +105,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("kind", "last"), [("scenario", 113), ("trap", 70)])
+@pytest.mark.parametrize(("kind", "last"), [("scenario", 113), ("trap", 70), ("promise", 10)])
 def test_the_lists_are_numbered_without_gaps(kind: str, last: int) -> None:
     """A number on these pages is for ever: none is missing, doubled or out of order."""
     numbers = numbers_listed(kind)
@@ -88,13 +114,22 @@ def test_the_lists_are_numbered_without_gaps(kind: str, last: int) -> None:
 
 
 def test_each_number_that_is_cited_is_listed() -> None:
-    """Code, tests and documents refer only to scenarios and traps that exist."""
+    """Code, tests and documents refer only to scenarios, traps and promises that exist."""
     listed = {(kind, number) for kind in LISTS for number in numbers_listed(kind)}
     files = [*DOCUMENTS, *(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    cited = [
+        *((path, each) for path in files for each in numbers_cited(path.read_text("utf-8"))),
+        *(
+            (path, each)
+            for path in (ROOT / "tests").rglob("*.py")
+            for sentence in sentences(path)
+            for each in numbers_cited_in_brief(sentence)
+        ),
+    ]
+    assert {kind for _, (kind, _) in cited} == set(LISTS)
     wrong = [
         f"{path.relative_to(ROOT)}: {kind} {number} is not in {LISTS[kind].relative_to(ROOT)}"
-        for path in files
-        for kind, number in numbers_cited(path.read_text(encoding="utf-8"))
+        for path, (kind, number) in cited
         if (kind, number) not in listed
     ]
     assert not wrong, "\n".join(wrong)
@@ -154,6 +189,24 @@ def test_citations_are_read_in_every_form() -> None:
         *(("scenario", number) for number in (3, 5, 6, 8)),
         *(("trap", number) for number in (10, 11, 12, 20)),
     ]
+
+
+def test_citations_in_brief_are_read_too() -> None:
+    """Numbers alone in brackets, mixed with promises and words; figures in a sentence are not."""
+    word = "scenario"
+    text = f"One of 12 (96), two (85, P2, {word} 7) at 3 (P10); f(4), (4 of 5) (28,\n112)"
+    assert sorted(numbers_cited_in_brief(text)) == [
+        ("promise", 2),
+        ("promise", 10),
+        *(("scenario", number) for number in (28, 85, 96, 112)),
+    ]
+
+
+@pytest.mark.parametrize("pattern", [COMMAND, MODULE, NAMED_FILE, TARGET])
+def test_the_documents_have_something_to_check(pattern: re.Pattern[str]) -> None:
+    """A pattern that finds nothing would check nothing, and nobody would see it."""
+    assert described(pattern)
+    assert examples()
 
 
 def test_commands_are_read_from_code_alone() -> None:

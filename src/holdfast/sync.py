@@ -1,6 +1,6 @@
 """The order manager for programs without an event loop.
 
-    with holdfast.sync.OrderManager.open(journal="desk.db", broker=connect) as om:
+    with holdfast.sync.OrderManager.open(journal="desk.db", broker=PaperBroker(venue)) as om:
         order = om.place_market_order("TSLA", "buy", 50)
 
 It has the names and arguments of `holdfast.OrderManager`, without `await`. The manager runs on an
@@ -9,21 +9,66 @@ event loop in a thread of its own; callbacks may call it, as may any thread.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Final, Self, TypeVar
 
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
 from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Options
+from holdfast.engine.manager import Manager
 from holdfast.engine.sync import EventsTwin, ManagerTwin
+from holdfast.errors import Closed, InputError
 from holdfast.ports import Broker
 from holdfast.wiring import JournalChoice, emergency_path
 from holdfast.wiring import OrderManager as AsyncOrderManager
 
+_T = TypeVar("_T")
+
+# How long calls of other threads get to end by themselves before they are ended again.
+_CALLS_WAIT_S: Final = 0.1
+
 
 class OrderManager(ManagerTwin):
     """Takes orders for a desk, gets them to the broker once, and follows them to their end."""
+
+    def __init__(self, manager: Manager, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(manager, loop)
+        self._gate = threading.Condition()
+        self._calls = 0
+        self._ended = False
+
+    def result_of(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine on the manager's loop and wait for its result.
+
+        Raises:
+            Closed: the `with` that opened the manager has ended.
+            HoldfastError: called on the loop's own thread, which would wait for itself.
+        """
+        with self._gate:
+            if self._ended:
+                coroutine.close()
+                raise Closed("the order manager is shut down; open it again")
+            self._calls += 1
+        try:
+            return super().result_of(coroutine)
+        except CancelledError as error:
+            raise Closed("the order manager was shut down meanwhile; open it again") from error
+        finally:
+            with self._gate:
+                self._calls -= 1
+                self._gate.notify_all()
+
+    def _end(self) -> None:
+        """Take no more calls, and end those that other threads still wait for."""
+        with self._gate:
+            self._ended = True
+        while True:
+            asyncio.run_coroutine_threadsafe(_cancel_rest(), self.loop).result()
+            with self._gate:
+                if self._gate.wait_for(lambda: not self._calls, _CALLS_WAIT_S):
+                    return
 
     @classmethod
     @contextmanager
@@ -31,7 +76,7 @@ class OrderManager(ManagerTwin):
         cls,
         *,
         journal: JournalChoice,
-        broker: Callable[[], Broker],
+        broker: Broker | Callable[[], Broker],
         desk: str = "main",
         account: str = "paper",
         currency: str = "USD",
@@ -42,8 +87,14 @@ class OrderManager(ManagerTwin):
     ) -> Iterator[Self]:
         """Open a desk for the length of a `with`; see `holdfast.OrderManager.open`.
 
-        `broker` is called on the loop's thread, where a connection has to be made.
+        `broker` is a broker, or makes one when called on the loop's thread, where a connection
+        that belongs to a loop has to be made.
+
+        Raises:
+            InputError: `broker` is neither, or what `holdfast.OrderManager.open` refuses.
+            JournalError: the journal cannot be used; its message says what to do.
         """
+        connect = _maker(broker)
         options = Options(
             desk=desk,
             account=account,
@@ -58,7 +109,7 @@ class OrderManager(ManagerTwin):
 
             async def start() -> AsyncOrderManager:
                 return await AsyncOrderManager.start(
-                    journal=journal, broker=broker(), options=options
+                    journal=journal, broker=connect(), options=options
                 )
 
             manager = asyncio.run_coroutine_threadsafe(start(), loop).result()
@@ -66,7 +117,31 @@ class OrderManager(ManagerTwin):
             try:
                 yield twin
             finally:
-                twin.shutdown()
+                try:
+                    twin.shutdown()
+                finally:
+                    twin._end()
+
+
+def _maker(broker: Broker | Callable[[], Broker]) -> Callable[[], Broker]:
+    """Return what gives the broker; a class of brokers makes one, though it has their methods."""
+    given: Any = broker
+    is_broker = hasattr(given, "submit") and not isinstance(given, type)
+    if not is_broker and not callable(given):
+        raise InputError(f"broker is {given!r}; give a broker, or a function that makes one")
+
+    def make() -> Broker:
+        made: Broker = given if is_broker else given()
+        return made
+
+    return make
+
+
+async def _cancel_rest() -> None:
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
 
 
 @contextmanager

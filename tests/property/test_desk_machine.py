@@ -4,7 +4,13 @@ from decimal import Decimal as D
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
@@ -17,7 +23,7 @@ from holdfast.domain.reports import NotSent, Outcome, Unknown
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.domain.work import NS_PER_MS
-from holdfast.testing.model_broker import ModelBroker
+from holdfast.testing.model_broker import Held, ModelBroker
 
 SETTLING_ROUNDS_MAX = 60
 QUIET_POLLS = 3
@@ -61,21 +67,23 @@ class DeskMachine(RuleBasedStateMachine):
         self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
         self.step(inputs.Connected(can))
         self.step(inputs.Define(Instrument.of("X")))
+        self.submit("buy", "10")
+        self.carry_out(*self.calls.pop(), "done")
 
     def step(self, given: Input, *, later_ms: int = 1) -> None:
         self.now_ns += later_ms * NS_PER_MS
         effects = self.desk.step(given, self.now_ns).effects
         self.calls += [(self.now_ns, effect) for effect in effects]
 
+    @precondition(lambda self: self.desk.next_number <= 3)
     @rule(side=st.sampled_from(["buy", "sell"]), quantity=sizes)
     def submit(self, side: str, quantity: str) -> None:
-        if self.desk.next_number > 3:
-            return
         request = OrderRequest(
             symbol="X", side=side, quantity=quantity, order_type="limit", limit_price="100"
         )
         self.step(inputs.Submit(request))
 
+    @precondition(lambda self: self.desk.state.active)
     @rule(number=st.integers(1, 3))
     def cancel(self, number: int) -> None:
         order = self.desk.order(number)
@@ -83,6 +91,7 @@ class DeskMachine(RuleBasedStateMachine):
             self.wanted_gone.add(number)
             self.step(inputs.Cancel(client_order_id=order.client_order_id))
 
+    @precondition(lambda self: self.desk.state.active)
     @rule(
         number=st.integers(1, 3), quantity=st.none() | sizes, price=st.sampled_from(["99", "101"])
     )
@@ -92,11 +101,11 @@ class DeskMachine(RuleBasedStateMachine):
             name = order.client_order_id
             self.step(inputs.Replace(client_order_id=name, quantity=quantity, limit_price=price))
 
+    @precondition(lambda self: self.calls)
     @rule(pick=picks, how=st.sampled_from(["done", "done", "lost", "silent", "not_sent", "late"]))
     def deliver(self, pick: int, how: str) -> None:
         """A request arrives, is lost before or after it is done, or was never sent."""
-        if self.calls:
-            self.carry_out(*self.calls.pop(pick % len(self.calls)), how)
+        self.carry_out(*self.calls.pop(pick % len(self.calls)), how)
 
     def carry_out(self, sent_ns: int, effect: Effect, how: str) -> None:
         if self.now_ns > sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS:
@@ -132,30 +141,41 @@ class DeskMachine(RuleBasedStateMachine):
                 )
             )
 
+    @precondition(lambda self: self.answers)
     @rule(pick=picks)
     def answer_late(self, pick: int) -> None:
-        if self.answers:
-            self.step(self.answers.pop(pick % len(self.answers)))
+        self.step(self.answers.pop(pick % len(self.answers)))
 
+    @precondition(lambda self: self.broker.words)
     @rule(pick=picks, times=st.sampled_from([0, 1, 1, 1, 2]))
     def tell(self, pick: int, times: int) -> None:
         """A word of the stream arrives, out of turn, twice, or never."""
-        if self.broker.words:
-            word = self.broker.words.pop(pick % len(self.broker.words))
-            for _ in range(times):
-                self.step(inputs.Reported(word))
+        word = self.broker.words.pop(pick % len(self.broker.words))
+        for _ in range(times):
+            self.step(inputs.Reported(word))
 
+    @precondition(lambda self: self.working())
     @rule(pick=picks, quantity=sizes, price=st.sampled_from(["99.5", "100", "100.25"]))
     def fill(self, pick: int, quantity: str, price: str) -> None:
-        working = [held for held in self.broker.orders.values() if held.is_working]
-        if working:
-            self.broker.fill(working[pick % len(working)].broker_order_id, D(quantity), D(price))
+        held = self.working()[pick % len(self.working())]
+        self.broker.fill(held.broker_order_id, D(quantity), D(price))
 
+    @precondition(lambda self: self.broker.trades)
+    @rule(pick=picks)
+    def bust(self, pick: int) -> None:
+        """A trade of the newest broker order is taken back, and the word of it arrives."""
+        traded = [held for held in self.broker.orders.values() if held.executions]
+        if not traded or traded[-1].replaced_by or pick > 1:
+            return
+        held = traded[-1]
+        self.broker.bust(held.broker_order_id, next(iter(held.executions)))
+        self.step(inputs.Reported(self.broker.words.pop()))
+
+    @precondition(lambda self: self.working())
     @rule(pick=picks, how=st.sampled_from([Status.CANCELED, Status.EXPIRED]))
     def end_unasked(self, pick: int, how: Status) -> None:
-        working = [held for held in self.broker.orders.values() if held.is_working]
-        if working and pick == 0:
-            self.broker.end(working[0].broker_order_id, how)
+        if pick == 0:
+            self.broker.end(self.working()[0].broker_order_id, how)
 
     @rule(wait_ms=st.sampled_from([1, 600, 2_500, 5_500, 12_000]))
     def wait(self, wait_ms: int) -> None:
@@ -191,8 +211,7 @@ class DeskMachine(RuleBasedStateMachine):
     @invariant()
     def never_twice(self) -> None:
         """One wire id is at most one working broker order, and so is one order of ours (P2)."""
-        working = [held for held in self.broker.orders.values() if held.is_working]
-        owners = [self.desk.owner_of(held.wire_id) for held in working]
+        owners = [self.desk.owner_of(held.wire_id) for held in self.working()]
         assert len(set(owners)) == len(owners)
 
     def teardown(self) -> None:
@@ -251,6 +270,9 @@ class DeskMachine(RuleBasedStateMachine):
             assert not order.wishes
         found = self.desk.positions.get("X")
         assert (found.quantity if found else ZERO) == position
+
+    def working(self) -> list[Held]:
+        return [held for held in self.broker.orders.values() if held.is_working]
 
     def orders(self) -> list[Order]:
         numbers = range(1, self.desk.next_number)

@@ -17,7 +17,9 @@ from holdfast.domain.events import (
     ReplaceRequested,
     WishSent,
 )
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
+from holdfast.engine.recovery import recover
 from holdfast.engine.runner import Mode
 from holdfast.errors import Busy, HoldfastError
 from holdfast.journal.codec import decode
@@ -290,13 +292,16 @@ def test_a_desk_on_disk_survives_being_opened_again(tmp_path: Path) -> None:
             before = manager._runner.desk.dump()
             await crash(manager)
             manager._journal.close()
+        journal = SqliteJournal(tmp_path / "desk.db")
+        folded = recover(journal, "main", Settings()).desk.dump()
+        journal.close()
         async with open_desk(broker, on_disk(tmp_path / "desk.db")) as manager:
             after = await manager.order(order.client_order_id)
             with pytest.raises(HoldfastError):
                 await manager.submit()
 
         assert (after.status, after.filled_quantity) == (Status.PARTIAL_FILL, 4)
-        assert before
+        assert folded == before
 
     case()
 

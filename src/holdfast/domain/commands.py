@@ -110,7 +110,7 @@ def submit(books: Books, command: Submit) -> tuple[int, bool]:
     if instrument is None:
         known = ", ".join(sorted(books.instruments)[:10]) or "none"
         raise UnknownSymbolError(
-            f"symbol {request.symbol!r} is not defined on this desk (defined: {known}); "
+            f"symbol {request.symbol[:40]!r} is not defined on this desk (defined: {known}); "
             "define its instrument first"
         )
     terms = check_request(request, instrument)

@@ -1,6 +1,8 @@
 """What the desk wants done, once its events are durable. Effects are a function of events.
 
 Each carries `not_after_ns` (desk time): past it the call is not made and counts as not sent.
+`sent_ns` is the desk time from which the desk counts its ack wait and the absence grace: a call
+is over by the ack wait after it, however long it had to wait for its turn. 0 means uncounted.
 `attempt` makes a repeated effect distinguishable; ids and amounts are complete, so an adapter
 needs no state of its own.
 """
@@ -22,6 +24,7 @@ class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
     wire_id: str
     terms: OrderTerms
     not_after_ns: int
+    sent_ns: int = 0
 
 
 class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
@@ -35,6 +38,7 @@ class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
     broker_order_id: str
     symbol: str
     not_after_ns: int
+    sent_ns: int = 0
 
 
 class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):
@@ -53,6 +57,7 @@ class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):
     terms: OrderTerms
     leaves_quantity: Decimal | None
     not_after_ns: int
+    sent_ns: int = 0
 
 
 class LookupOrder(Struct, frozen=True, gc=False, kw_only=True, tag="lookup"):

@@ -396,5 +396,5 @@ _FOLDS: Final[dict[type, Fold]] = {
 _NUMBERED: Final = frozenset(
     kind
     for kind in _FOLDS
-    if "report_id" in kind.__struct_fields__  # type: ignore[attr-defined]  # a Struct
+    if "report_id" in kind.__struct_fields__  # type: ignore[attr-defined]  # each is a Struct
 )

@@ -15,6 +15,7 @@ from holdfast.domain.values import (
     is_multiple,
     mul,
     neg,
+    rounded_mul,
 )
 from holdfast.errors import AmountError
 
@@ -87,9 +88,13 @@ class Instrument(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 
     def check_notional(self, quantity: Decimal, price: Decimal) -> None:
         """Raise AmountError where quantity times price is below the minimum notional."""
-        if self.minimum_notional and self.money(quantity, price) < self.minimum_notional:
+        if not self.minimum_notional:
+            return
+        # A bound to compare with, not a balance: with a long multiplier it has too many digits.
+        worth = rounded_mul(mul(quantity, price), self.multiplier)
+        if worth < self.minimum_notional:
             raise AmountError(
-                f"{quantity} {self.symbol} at {price} is worth {self.money(quantity, price)} "
+                f"{quantity} {self.symbol} at {price} is worth {worth} "
                 f"{self.currency}; the least that can be ordered is {self.minimum_notional}"
             )
 

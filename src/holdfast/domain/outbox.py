@@ -25,6 +25,7 @@ def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
             wire_id=state.wire_id(event.number),
             terms=event.terms,
             not_after_ns=event.not_after_ns,
+            sent_ns=event.at_ns,
         )
     if isinstance(event, e.WishSent):
         order = state.order(event.number)
@@ -46,6 +47,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             wire_id=wire_id,
             terms=order.asked,
             not_after_ns=wish.not_after_ns,
+            sent_ns=wish.sent_ns,
         )
     if wish.kind is WishKind.CANCEL:
         return CancelOrder(
@@ -57,6 +59,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             broker_order_id=order.broker_order_id,
             symbol=order.terms.symbol,
             not_after_ns=wish.not_after_ns,
+            sent_ns=wish.sent_ns,
         )
     return ReplaceOrder(
         number=order.number,
@@ -68,6 +71,7 @@ def _request(order: Order, wish: Wish) -> Effect:
         terms=_terms(order, wish),
         leaves_quantity=wish.leaves,
         not_after_ns=wish.not_after_ns,
+        sent_ns=wish.sent_ns,
     )
 
 

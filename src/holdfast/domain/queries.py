@@ -59,7 +59,7 @@ class Queries:
             return 0
         digits = wire_id[len(prefix) :].partition("~")[0]
         usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
-        return int(digits) if usual else self.state.names.get(f"w:{wire_id}", 0)
+        return int(digits) if usual else self.state.names.get(f"w:{prefix}{digits}", 0)
 
     def active(self) -> Iterator[Order]:
         """Iterate over the orders that may still trade, oldest first."""
@@ -103,11 +103,16 @@ class Queries:
         counts["anomalies"] = sum(state.stored.anomalies.values())
         return counts
 
+    def names_of(self, client_order_id: str) -> tuple[str, ...]:
+        """Return the names under which the journal may know what a caller calls an order."""
+        number = self.owner_of(client_order_id)
+        return (f"n:{number}",) if number else self._ids(client_order_id, client_order_id)
+
     def missing(self, given: Input) -> tuple[str, ...]:
         """Name the archived orders that an input may mean, as the journal knows them.
 
-        `c:`, `i:` and `b:` are names that an archived order may have had, `n:` is a number that
-        was given out and is not in memory.
+        `c:`, `i:`, `b:` and `w:` are names that an archived order may have had, `n:` is a number
+        that was given out and is not in memory.
         """
         means = _MEANS.get(type(given)) if self.state.stored.archived else None
         return () if means is None else means(self, given)
@@ -116,18 +121,32 @@ class Queries:
         known = self.state.holds(number) or not 0 < number < self.state.stored.next_number
         return () if known else (f"n:{number}",)
 
-    def _name(self, name: str) -> tuple[str, ...]:
-        return () if name in self.state.names else (name,)
+    def _unknown(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in self.state.names)
+
+    def _ids(self, client_order_id: str, wire_id: str) -> tuple[str, ...]:
+        """Name a client order id, and a wire id that is this desk's but has no number in it."""
+        named = (f"c:{client_order_id}",) if client_order_id else ()
+        first = wire_id.partition("~")[0]
+        return (*named, f"w:{first}") if first.startswith(self.state.wire_prefix) else named
 
     def _of_submit(self, given: inputs.Submit) -> tuple[str, ...]:
         request = given.request
         client, key = request.client_order_id, request.idempotency_key
-        named = self._name(f"c:{client}") if client else ()
-        return named + self._name(f"i:{key}") if key else named
+        named = (f"c:{client}",) if client else ()
+        return self._unknown((*named, f"i:{key}") if key else named)
 
     def _of_caller(self, given: inputs.Cancel | inputs.Replace | inputs.Resolve) -> tuple[str, ...]:
         number = self.owner_of(given.client_order_id)
-        return self._number(number) if number else self._name(f"c:{given.client_order_id}")
+        if number:
+            return self._number(number)
+        return self._unknown(self.names_of(given.client_order_id))
+
+    def _of_adopt(self, given: inputs.Adopt) -> tuple[str, ...]:
+        number = self.owner_of(given.wire_id)
+        if number:
+            return self._number(number)
+        return self._unknown(self._ids(given.client_order_id, given.wire_id))
 
     def _of_number(self, given: inputs.Answer | inputs.Looked) -> tuple[str, ...]:
         return self._number(given.number)
@@ -146,11 +165,13 @@ class Queries:
         number = self.owner_of(wire_id) if wire_id else 0
         if number:
             return self._number(number)
-        return self._name(f"b:{broker_order_id}") if broker_order_id else ()
+        named = (f"b:{broker_order_id}",) if broker_order_id else ()
+        return self._unknown(self._ids("", wire_id) + named)
 
 
 _MEANS: Final[dict[type, Callable[[Queries, Any], tuple[str, ...]]]] = {
     inputs.Submit: Queries._of_submit,
+    inputs.Adopt: Queries._of_adopt,
     inputs.Cancel: Queries._of_caller,
     inputs.Replace: Queries._of_caller,
     inputs.Resolve: Queries._of_caller,

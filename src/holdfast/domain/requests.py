@@ -11,6 +11,7 @@ from typing import Final, TypeAlias, TypeVar
 from msgspec import Struct
 
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.sanity import writable
 from holdfast.domain.values import (
     ID_LENGTH_MAX,
     MOMENT_MAX,
@@ -72,6 +73,11 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     not_after_ms: int | None = None
     force: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a symbol that could not even be looked for."""
+        if not isinstance(self.symbol, str):
+            raise InputError(f"symbol is {self.symbol!r}; give a text")
+
 
 class OrderTerms(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The checked terms of an order, in exact amounts; what is journaled and sent."""
@@ -115,10 +121,7 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
     for name in ("client_order_id", "idempotency_key"):
         if getattr(request, name) is not None:
             check_id(getattr(request, name), name)
-    if len(request.strategy) > ID_LENGTH_MAX:
-        raise InputError(
-            f"strategy has {len(request.strategy)} characters; at most {ID_LENGTH_MAX}"
-        )
+    _check_strategy(request.strategy)
     return OrderTerms(
         symbol=request.symbol,
         side=_choice(Side, request.side, "side"),
@@ -179,6 +182,28 @@ def _price(
     return price
 
 
+def _check_strategy(strategy: object) -> None:
+    if len(check_text(strategy, "strategy")) > ID_LENGTH_MAX:
+        raise InputError(f"strategy is {strategy!r}; at most {ID_LENGTH_MAX} characters are kept")
+
+
+def check_text(value: object, name: str) -> str:
+    """Return a text that a caller gave and that can be written down.
+
+    Raises:
+        InputError: it is no text, or not valid Unicode.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be a text")
+    if writable(value) != value:
+        raise InputError(f"{name} is {value!r}, which is not valid Unicode; write it anew")
+    return value
+
+
+def _is_count(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
+
+
 def _check_flags(request: OrderRequest, order_type: OrderType, in_force: TimeInForce) -> None:
     if (in_force is TimeInForce.GTD) != (request.expire_at_ns is not None):
         raise InputError(
@@ -193,9 +218,10 @@ def _check_flags(request: OrderRequest, order_type: OrderType, in_force: TimeInF
         )
     if request.notional is not None and request.reduce_only:
         raise InputError("a reduce_only order must be sized by quantity, not by notional")
-    if request.not_after_ms is not None and not 0 < request.not_after_ms <= NOT_AFTER_MS_MAX:
+    not_after_ms, expire_at_ns = request.not_after_ms, request.expire_at_ns
+    if not_after_ms is not None and not _is_count(not_after_ms, NOT_AFTER_MS_MAX):
         raise InputError(
-            f"not_after_ms is {request.not_after_ms}; it must be 1 to {NOT_AFTER_MS_MAX}, a day"
+            f"not_after_ms is {not_after_ms!r}; it must be 1 to {NOT_AFTER_MS_MAX}, a day"
         )
-    if request.expire_at_ns is not None and not 0 < request.expire_at_ns <= MOMENT_MAX:
-        raise InputError(f"expire_at_ns is {request.expire_at_ns}; give UTC nanoseconds since 1970")
+    if expire_at_ns is not None and not _is_count(expire_at_ns, MOMENT_MAX):
+        raise InputError(f"expire_at_ns is {expire_at_ns!r}; give UTC nanoseconds since 1970")

@@ -1,5 +1,7 @@
 """Whether a broker's figures can be counted at all; checked once, where they enter the desk.
 
+Text that is no Unicode cannot be written down; what is wrong in it becomes a question mark.
+
 An amount beyond 14 digits before or 14 after the point cannot be added up exactly. Decimals
 beyond that are rounded away, as no broker settles in them; anything else that is not a finite,
 positive, sizeable amount makes the message unusable, and an anomaly.
@@ -11,12 +13,23 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.domain.reports import Execution, Report, Sighting, Snapshot
+from holdfast.domain.reports import (
+    Accepted,
+    Execution,
+    NotSent,
+    Outcome,
+    Refused,
+    Report,
+    Sighting,
+    Snapshot,
+    Unknown,
+)
 from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX, MOMENT_MAX
 
 _SMALLEST: Final = Decimal(1).scaleb(-DECIMALS_MAX)
 _PLAIN_EXPONENTS: Final = range(-DECIMALS_MAX, 1)
 _Said = TypeVar("_Said", bound=Execution | Report | Snapshot)
+_Told = TypeVar("_Told", bound=Execution | Report | Snapshot | Outcome)
 
 _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
     Execution: ("quantity", "price", "fee"),
@@ -25,8 +38,23 @@ _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
 }
 _MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
 
-
 TEXT_LENGTH_MAX: Final = 500
+_TEXTS: Final[dict[type, tuple[str, ...]]] = {
+    Execution: ("execution_id", "fee_currency"),
+    Report: (
+        "wire_id",
+        "orig_wire_id",
+        "broker_order_id",
+        "report_id",
+        "execution_ref",
+        "text",
+    ),
+    Snapshot: ("broker_order_id", "wire_id", "symbol", "word", "pending", "replaced_by"),
+    Accepted: ("broker_order_id",),
+    Refused: ("text",),
+    NotSent: ("text",),
+    Unknown: ("text",),
+}
 _MOMENTS: Final[dict[type, tuple[str, ...]]] = {
     Execution: ("stamp_ns",),
     Report: ("stamp_ns", "sequence"),
@@ -38,13 +66,32 @@ class UnusableError(ValueError):
     """A broker's message holds a figure that cannot be counted; the text names it."""
 
 
+def writable(text: str) -> str:
+    """Return the text, with a question mark for every lone surrogate: no journal takes those."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def legible(told: _Told) -> _Told:
+    """Return the message with every id and text such that it can be written down."""
+    changes: dict[str, Any] = {}
+    for name in _TEXTS[type(told)]:
+        text: str = getattr(told, name)
+        if not text.isascii():
+            changes[name] = writable(text)
+    trade = told.execution if isinstance(told, Report) else None
+    if trade is not None and (execution := legible(trade)) is not trade:
+        changes["execution"] = execution
+    return msgspec.structs.replace(told, **changes) if changes else told
+
+
 def usable(said: _Said) -> _Said:
-    """Return the message with every amount countable.
+    """Return the message with every amount countable and every text writable.
 
     Raises:
         UnusableError: an amount is not finite, is too large, or is below zero where it cannot be;
             a time or sequence number is not a count that a journal can hold.
     """
+    said = legible(said)
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)

@@ -29,7 +29,7 @@ from holdfast.domain.figures import book_difference, bust_unlisted, hold, leg_of
 from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.reports import Sighting, Snapshot
 from holdfast.domain.trades import book_trade
-from holdfast.domain.values import TERMINAL, Condition, Status, neg, sub
+from holdfast.domain.values import TERMINAL, ZERO, Condition, Status, neg, sub
 from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 _PENDING: Final = {"cancel": WishKind.CANCEL, "replace": WishKind.REPLACE, "new": WishKind.SUBMIT}
@@ -155,6 +155,8 @@ def _take(work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believ
     figure = snapshot.cumulative
     if figure is not None:
         missing = sub(figure, order.counted(leg))
+        if believed and order.held is not None and (order.held.cumulative or ZERO) > figure:
+            work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
         if missing > 0:
             hold(work, order, snapshot)
             if order.held is not None and order.held_until_ns <= work.now_ns:

@@ -173,6 +173,11 @@ def amended(work: Work, order: Order, report: Report) -> None:
             sequence=report.sequence,
         )
     )
+    if order.held is not None:  # its figure is from before this, or not: the broker knows
+        work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
+        work.look_up(order, "a cumulative figure, and a bust or correction")
+    elif booked is None and any(one.waiting for one in order.legs):
+        work.look_up(order, "a bust or correction of what may only be inferred")
     if new.quantity:
         check_fill(work, order, before, report.broker_order_id, root)
     if order.is_working:

@@ -7,6 +7,7 @@ to a balance.
 Rule 3: names and values of the enumerations are on disk: they are added to, never renamed.
 """
 
+import re
 from decimal import (
     ROUND_HALF_EVEN,
     Clamped,
@@ -31,6 +32,13 @@ DECIMALS_MAX: Final = 14
 ID_LENGTH_MAX: Final = 64
 # What a journal can hold of a time in nanoseconds, or of a sequence number.
 MOMENT_MAX: Final = 2**63 - 1
+
+# Plain digits, a point, an exponent; `Decimal` alone would take blanks, underscores and the digits
+# of every script, none of which anybody typed on purpose. NaN and Infinity are told apart later.
+_WRITTEN: Final = re.compile(
+    r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,4})?|[+-]?(s?nan|inf(inity)?)",
+    re.ASCII | re.IGNORECASE,
+)
 
 CONTEXT: Final = Context(
     prec=PRECISION,
@@ -178,11 +186,9 @@ def amount(value: object, name: str, *, signed: bool = False) -> Decimal:
 def _parsed(text: str, name: str, signed: bool) -> Decimal:  # noqa: FBT001 - a cache key
     if len(text) > 2 * (INTEGER_DIGITS_MAX + DECIMALS_MAX):
         raise AmountError(f"{name} has {len(text)} characters; an amount has at most 28 digits")
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise AmountError(f"{name} {text!r} is not a number; write it as in '1.25'") from None
-    return _checked(number, name, signed=signed)
+    if not _WRITTEN.fullmatch(text):
+        raise AmountError(f"{name} {text!r} is not a number; write it as in '1.25'")
+    return _checked(Decimal(text), name, signed=signed)
 
 
 def _checked(number: Decimal, name: str, *, signed: bool) -> Decimal:

@@ -7,6 +7,7 @@ file may be on the same full disk, the stream is there then. Lines are only ever
 import logging
 import os
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,7 +18,7 @@ from holdfast.domain.requests import OrderTerms
 
 _log = logging.getLogger("holdfast.halted")
 
-# A file of a few lines in all but the worst night; what is longer is not read into memory whole.
+# A file of a few lines in all but the worst night; of a longer one the newest lines are read.
 LINES_MAX: Final = 10_000
 
 
@@ -76,13 +77,13 @@ class EmergencyLog:
             return []
         lines: list[Line] = []
         with self._path.open("rb") as file:
-            for number, data in enumerate(file):
-                if number == LINES_MAX:
-                    _log.warning("%s: only its first %d lines were read", self._path, LINES_MAX)
-                    break
-                try:
-                    lines.append(_decode(data))
-                except msgspec.MsgspecError as error:
-                    # A full disk tears lines; what was on the stream is for a person to compare.
-                    _log.warning("%s line %d cannot be read: %s", self._path, number + 1, error)
+            newest = deque(enumerate(file, 1), maxlen=LINES_MAX)
+        if newest and newest[0][0] > 1:
+            _log.warning("%s: only its last %d lines were read", self._path, LINES_MAX)
+        for number, data in newest:
+            try:
+                lines.append(_decode(data))
+            except msgspec.MsgspecError as error:
+                # A full disk tears lines; what was on the stream is for a person to compare.
+                _log.warning("%s line %d cannot be read: %s", self._path, number, error)
         return lines

@@ -3,10 +3,15 @@
 Cancels and reduce-only exits up to the position are sent directly. Their wire ids derive from the
 order or the symbol and the last durable record, so that the same act, repeated, has the same id,
 and each is written to the emergency log before it is sent. Once the journal is back, or at the
-next start, the desk is handed every exit and looks it up by that id.
+next start, the desk is handed every exit and looks it up by that id. Until that is durable the
+exit is kept in mind here as well: the log may be on the same disk, and the halt may come back.
 """
 
 import hashlib
+import logging
+from asyncio import Future, gather
+from collections.abc import Coroutine
+from typing import Any
 
 from holdfast.clock import NS_PER_MS
 from holdfast.domain.desk import Desk
@@ -29,6 +34,8 @@ from holdfast.errors import (
     UnknownSymbolError,
 )
 
+_log = logging.getLogger("holdfast.halted")
+
 
 class HaltedDesk:
     """What a desk still does while its runner is halted."""
@@ -40,6 +47,7 @@ class HaltedDesk:
         self._link = link
         self._log = log
         self._wait_ns = settings.ack_wait_ms * NS_PER_MS
+        # By symbol, until the desk has them.
         self._exits: dict[str, OrderView] = {}
 
     async def cancel(self, client_order_id: str) -> OrderView:
@@ -82,7 +90,7 @@ class HaltedDesk:
         return view_order(order)
 
     async def exit(self, request: OrderRequest) -> OrderView:
-        """Send a reduce-only order that is not journaled, at most one per symbol and halt.
+        """Send a reduce-only order that is not journaled, one per symbol until the desk has it.
 
         Raises:
             Halted: the request is no exit.
@@ -96,8 +104,7 @@ class HaltedDesk:
         if instrument is None:
             raise UnknownSymbolError(f"symbol {request.symbol!r} is not defined on this desk")
         terms = check_request(request, instrument)
-        wire_id = self._wire_id(hashlib.sha256(request.symbol.encode()).hexdigest()[:8])
-        sent = self._exits.get(wire_id)
+        sent = self._exits.get(request.symbol)
         if sent is not None:
             if sent.status is Status.OPEN and sent.terms == terms:
                 return sent
@@ -108,12 +115,14 @@ class HaltedDesk:
                     client_order_id=sent.client_order_id,
                     code="EXIT_IN_FLIGHT",
                 )
+            wire_id = sent.wire_id
         else:
             _check_room(desk, terms)
+            wire_id = self._wire_id(hashlib.sha256(request.symbol.encode()).hexdigest()[:8])
         return await self._send(request, terms, wire_id)
 
     async def _send(self, request: OrderRequest, terms: OrderTerms, wire_id: str) -> OrderView:
-        now_ns = self._runner.now_ns()
+        now_ns, sent = self._runner.now_ns(), self._exits.get(terms.symbol)
         order = Order(
             number=0,
             terms=terms,
@@ -132,13 +141,14 @@ class HaltedDesk:
             terms=terms,
             not_after_ns=now_ns + self._wait_ns,
         )
-        self._exits[wire_id] = view_order(order)
+        self._exits[terms.symbol] = sent or view_order(order)
         self._write("exit", wire_id, order)
         outcome = await self._link.ask(effect)
         self._write("ended", wire_id, order, outcome)
         exists = isinstance(outcome, Refused) and outcome.code is RefusalCode.DUPLICATE_ID
         if isinstance(outcome, Refused | NotSent) and not exists:
-            del self._exits[wire_id]
+            if sent is None:
+                del self._exits[terms.symbol]
             raise OrderSubmissionError(
                 f"the exit of {terms.quantity} {terms.symbol} failed: {outcome.text}",
                 client_order_id=order.client_order_id,
@@ -146,26 +156,35 @@ class HaltedDesk:
         if isinstance(outcome, Accepted) or exists:
             order.status = Status.OPEN
         order.text = getattr(outcome, "text", "sent while the journal could not be written")
-        self._exits[wire_id] = view = view_order(order)
+        self._exits[terms.symbol] = view = view_order(order)
         return view
 
-    async def adopt(self) -> None:
+    def adopt(self) -> Coroutine[Any, Any, None]:
         """Hand the desk every exit that went out past the journal; it looks them up by their ids.
 
-        It ends once all of them are durable there.
+        They are handed over at once, before any new command; what is returned ends when each is
+        durable, or failed to become so and is still owed.
         """
-        self._exits.clear()
-        for line in self._log.owed():
-            if line.terms is not None:
-                adopted = Adopt(
-                    wire_id=line.wire_id,
-                    terms=line.terms,
-                    client_order_id=line.client_order_id,
-                    strategy=line.strategy,
-                )
-                await self._runner.command(adopted)
+        owed: dict[str, Line | OrderView] = {
+            line.wire_id: line for line in self._log.owed() if line.terms is not None
+        }
+        owed |= {view.wire_id: view for view in self._exits.values()}
+        adopts = [_adopt(each) for each in owed.values()]
+        return self._settle([(given, self._runner.tell(given)) for given in adopts])
+
+    async def _settle(self, handed: list[tuple[Adopt, "Future[OrderView | None]"]]) -> None:
+        results = await gather(*(done for _, done in handed), return_exceptions=True)
+        for (given, _), result in zip(handed, results, strict=True):
+            if isinstance(result, BaseException):
+                _log.warning("the exit %s is still to be recorded: %s", given.wire_id, result)
+                continue
+            self._exits = {
+                symbol: view
+                for symbol, view in self._exits.items()
+                if view.wire_id != given.wire_id
+            }
             now_ns = self._runner.now_ns()
-            self._log.write(Line(kind="adopted", at_ns=now_ns, wire_id=line.wire_id))
+            self._log.write(Line(kind="adopted", at_ns=now_ns, wire_id=given.wire_id))
 
     def _wire_id(self, subject: str) -> str:
         return f"{self._runner.prefix}x{self._runner.durable_seq}.{subject}"
@@ -193,6 +212,16 @@ class HaltedDesk:
                 text=said,
             )
         )
+
+
+def _adopt(owed: Line | OrderView) -> Adopt:
+    assert owed.terms is not None  # a line without terms is not handed over
+    return Adopt(
+        wire_id=owed.wire_id,
+        terms=owed.terms,
+        client_order_id=owed.client_order_id,
+        strategy=owed.strategy,
+    )
 
 
 def _check_room(desk: Desk, terms: OrderTerms) -> None:

@@ -7,7 +7,7 @@ next one before.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, TypeVar
 
 _Job = TypeVar("_Job")
@@ -43,6 +43,16 @@ class Lane(Generic[_Job]):
     def put(self, job: _Job) -> None:
         """Queue a job; `kick` starts it."""
         self._jobs.append(job)
+
+    @property
+    def first(self) -> _Job | None:
+        """The job whose turn is next."""
+        return self._jobs[0] if self._jobs else None
+
+    def drop(self, is_late: Callable[[_Job], bool]) -> Iterator[_Job]:
+        """Take out the jobs at the head of the queue that are too late to begin."""
+        while self._jobs and is_late(self._jobs[0]):
+            yield self._jobs.popleft()
 
     def kick(self) -> None:
         """Wake one worker, or hire one, if there is anything to do."""

@@ -15,6 +15,7 @@ from holdfast.clock import NS_PER_MS, NS_PER_S
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.inputs import Answer, Looked
 from holdfast.domain.reports import LookupResult, NotSent, Outcome, Unknown
+from holdfast.domain.sanity import legible
 from holdfast.engine.feeding import Feeding
 from holdfast.engine.lanes import Lane
 from holdfast.engine.masking import described
@@ -28,6 +29,10 @@ _log = logging.getLogger("holdfast.link")
 ENTRY_CALLS_MAX: Final = 64
 EXIT_CALLS_MAX: Final = 64
 LOOKUP_CALLS_MAX: Final = 8
+# The last part of an ack wait in which no call begins: it could hardly be answered in time.
+ANSWER_SHARE: Final = 4
+# Calls that come to their end at nearly the same time share one look.
+_LOOK_APART_S: Final = 0.01
 
 
 class Call:
@@ -53,7 +58,8 @@ class AccountLink:
         self.account = account
         self.routing = Routing()
         self._feeding = Feeding(broker, self.routing, poll_interval_ms)
-        self._ack_wait_s = ack_wait_ms * NS_PER_MS / NS_PER_S
+        self._ack_wait_ns = ack_wait_ms * NS_PER_MS
+        self._ack_wait_s = self._ack_wait_ns / NS_PER_S
         self._exits = Lane(f"{account}-exits", EXIT_CALLS_MAX, self._carry_out)
         self._entries = Lane(f"{account}-entries", ENTRY_CALLS_MAX, self._carry_out)
         self._lookups = Lane(f"{account}-lookups", LOOKUP_CALLS_MAX, self._look_up)
@@ -105,10 +111,11 @@ class AccountLink:
             self._lane(effect).put(Call(effect, port))
         for lane in self._lanes:
             lane.kick()
+        self._watch(asyncio.get_running_loop())
 
     async def ask(self, effect: SubmitOrder | CancelOrder | ReplaceOrder) -> Outcome:
         """Make one call past the lanes, for an exit that cannot be journaled."""
-        return await self._ended(effect, self._ack_wait_s)
+        return legible(await self._ended(effect, self._ack_wait_s))
 
     async def look(self, effect: LookupOrder) -> LookupResult:
         """Ask for one order past the lanes."""
@@ -150,14 +157,38 @@ class AccountLink:
     async def _carry_out(self, call: Call) -> None:
         effect = call.effect
         assert not isinstance(effect, LookupOrder)
+        if self._is_late(call):
+            self._answer(call, self._unsent(call))
+            return
         left_ns = effect.not_after_ns - call.port.now_ns()
-        outcome: Outcome
-        if left_ns <= 0:
-            outcome = NotSent(text=f"{-left_ns // NS_PER_MS} ms too late to be sent")
-        else:
-            wait_s = min(self._ack_wait_s, left_ns / NS_PER_S)
-            result = await self._bounded(call, self._request(effect), wait_s)
-            outcome = result if not isinstance(result, str) else Unknown(text=result)
+        if effect.sent_ns:
+            # Past the absence grace a lookup may prove that there is no such order.
+            left_ns = min(left_ns, effect.sent_ns + self._ack_wait_ns - call.port.now_ns())
+        wait_s = min(self._ack_wait_s, left_ns / NS_PER_S)
+        result = await self._bounded(call, self._request(effect), wait_s)
+        self._answer(call, result if not isinstance(result, str) else Unknown(text=result))
+
+    def _left_ns(self, call: Call) -> int:
+        """Return how much later a call may still begin, in nanoseconds."""
+        effect = call.effect
+        assert not isinstance(effect, LookupOrder)
+        begin_ns = effect.not_after_ns
+        if effect.sent_ns:
+            wait_ns = self._ack_wait_ns - self._ack_wait_ns // ANSWER_SHARE
+            begin_ns = min(begin_ns, effect.sent_ns + wait_ns)
+        return begin_ns - call.port.now_ns()
+
+    def _is_late(self, call: Call) -> bool:
+        return self._left_ns(call) <= 0
+
+    def _unsent(self, call: Call) -> NotSent:
+        late_ms = -self._left_ns(call) // NS_PER_MS
+        return NotSent(text=f"{late_ms} ms too late to be sent: its turn had not come")
+
+    def _answer(self, call: Call, outcome: Outcome) -> None:
+        effect = call.effect
+        assert not isinstance(effect, LookupOrder)
+        outcome = legible(outcome)
         self.ended[type(outcome).__name__] += 1
         self.routing.answered(
             call.port,
@@ -187,8 +218,7 @@ class AccountLink:
         loop = asyncio.get_running_loop()
         call.until = loop.time() + wait_s
         self._calls[call] = None
-        if self._sweep is None or self._sweep.when() > call.until:
-            self._arm(loop, call.until)
+        self._arm(loop, call.until)
         try:
             return await request
         except asyncio.CancelledError:
@@ -204,14 +234,27 @@ class AccountLink:
         _log.warning("%s of order %d: %s", type(call.effect).__name__, call.effect.number, text)
         return text
 
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that a call whose turn does not come is answered before it is given up."""
+        for lane in (self._exits, self._entries):
+            first = lane.first
+            if first is not None:
+                wait_s = max(self._left_ns(first) / NS_PER_S, _LOOK_APART_S)
+                self._arm(loop, loop.time() + wait_s)
+
     def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         if self._sweep is not None:
+            if self._sweep.when() <= when:
+                return
             self._sweep.cancel()
         self._sweep = loop.call_at(when, partial(self._cut_off, loop))
 
     def _cut_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel every call whose time is over and set the timer for the next one."""
+        """End every call whose time is over, begun or not, and set the timer for the next one."""
         self._sweep = None
+        for lane in (self._exits, self._entries):
+            for waiting in lane.drop(self._is_late):
+                self._answer(waiting, self._unsent(waiting))
         now = loop.time()
         later: list[float] = []
         for call in self._calls:
@@ -224,6 +267,7 @@ class AccountLink:
                 call.task.cancel()
         if later:
             self._arm(loop, min(later))
+        self._watch(loop)
 
     def statistics(self) -> dict[str, int]:
         """Return counters of calls, outcomes, polls, the stream, and what nobody claimed."""

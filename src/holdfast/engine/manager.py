@@ -20,11 +20,11 @@ from holdfast.domain.inputs import (
 )
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import WishKind
-from holdfast.domain.requests import Amount, OrderRequest
+from holdfast.domain.requests import Amount, OrderRequest, check_text
 from holdfast.domain.values import Status
 from holdfast.engine.desk_parts import Parts
 from holdfast.engine.masking import masked
-from holdfast.engine.options import OrderFields, PlaceOptions, WaitFor, request_of, text
+from holdfast.engine.options import OrderFields, PlaceOptions, WaitFor, request_of
 from holdfast.engine.reading import Reading
 from holdfast.engine.runner import Mode
 from holdfast.engine.subscribers import (
@@ -191,8 +191,10 @@ class Manager(Reading):
             OrderStatusError: there is no such order.
             OrderCancellationError: it has ended already.
         """
-        name = text(client_order_id, "client_order_id")
-        command = Cancel(client_order_id=name, by=text(by, "by"), reason=text(reason, "reason"))
+        name = check_text(client_order_id, "client_order_id")
+        command = Cancel(
+            client_order_id=name, by=check_text(by, "by"), reason=check_text(reason, "reason")
+        )
         try:
             return await self._changed(command)
         except (Halted, JournalUnwritable):
@@ -217,7 +219,7 @@ class Manager(Reading):
         """
         return await self._changed(
             Replace(
-                client_order_id=text(client_order_id, "client_order_id"),
+                client_order_id=check_text(client_order_id, "client_order_id"),
                 quantity=quantity,
                 limit_price=limit_price,
                 stop_price=stop_price,
@@ -240,10 +242,10 @@ class Manager(Reading):
         """
         return await self._changed(
             Resolve(
-                client_order_id=text(client_order_id, "client_order_id"),
+                client_order_id=check_text(client_order_id, "client_order_id"),
                 verdict=verdict,
-                by=text(by, "by"),
-                reason=text(reason, "reason"),
+                by=check_text(by, "by"),
+                reason=check_text(reason, "reason"),
             )
         )
 
@@ -314,7 +316,9 @@ class Manager(Reading):
             UnknownSymbolError: the symbol is not defined.
             InputError: the desk has traded it, or has its balance already.
         """
-        command = SetOpeningBalance(symbol=text(symbol, "symbol"), quantity=quantity, price=price)
+        command = SetOpeningBalance(
+            symbol=check_text(symbol, "symbol"), quantity=quantity, price=price
+        )
         await self._runner.command(command)
 
     # Who listens.

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from holdfast.domain.sanity import writable
+
 # Enough to recognise a reply by; a page of HTML behind a gateway error is no news.
 TEXT_MAX: Final = 400
 
@@ -16,7 +18,7 @@ _USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 def masked(text: object) -> str:
     """Return the text of anything with credentials replaced by `***`, at most 400 characters."""
-    plain = str(text)[: 4 * TEXT_MAX]
+    plain = writable(str(text)[: 4 * TEXT_MAX])
     plain = _PAIR.sub(r"\1***", plain)
     plain = _BEARER.sub(r"\1 ***", plain)
     plain = _USER.sub("***@", plain)

@@ -4,7 +4,7 @@ from decimal import Decimal
 from types import NoneType
 from typing import Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
 
-from holdfast.domain.requests import Amount, OrderRequest
+from holdfast.domain.requests import Amount, OrderRequest, check_text
 from holdfast.errors import InputError
 
 WaitFor: TypeAlias = Literal["durable", "accepted"]
@@ -75,15 +75,6 @@ def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderReques
         if not isinstance(value, types):
             wanted = " or ".join("None" if each is NoneType else each.__name__ for each in types)
             raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be {wanted}")
+        if isinstance(value, str) and not value.isascii():
+            check_text(value, name)
     return request
-
-
-def text(value: object, name: str) -> str:
-    """Return a text that a caller gave.
-
-    Raises:
-        InputError: it is none.
-    """
-    if not isinstance(value, str):
-        raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be a text")
-    return value

@@ -9,9 +9,9 @@ from typing import Final
 from msgspec import Struct
 
 from holdfast.domain.order import Order
+from holdfast.domain.requests import check_text
 from holdfast.domain.values import TERMINAL, Status
 from holdfast.engine.link import AccountLink
-from holdfast.engine.options import text
 from holdfast.engine.recovery import recall
 from holdfast.engine.rows import order_of
 from holdfast.engine.runner import Mode, Runner
@@ -166,11 +166,10 @@ class Reading:
     def _order(self, client_order_id: str) -> Order:
         """Return an order, live or from the journal; for reading alone."""
         desk = self._runner.desk
-        order = desk.find(text(client_order_id, "client_order_id"))
+        order = desk.find(check_text(client_order_id, "client_order_id"))
         if order is not None:
             return order
-        number = desk.owner_of(client_order_id)
-        names = (f"n:{number}",) if number else (f"c:{client_order_id}",)
+        names = desk.names_of(client_order_id)
         for body in recall(self._journal, self._name, names).values():
             return order_of(body)
         raise OrderStatusError(

@@ -10,11 +10,14 @@ from msgspec import Struct
 
 from holdfast.domain.inputs import Answer, Input, Polled, Reported
 from holdfast.domain.reports import Accepted, Execution, Report, Snapshot
+from holdfast.domain.sanity import legible, writable
 from holdfast.ports import OpenOrders
 
 # Broker orders whose unclaimed words are kept, and how many words of each.
 UNCLAIMED_MAX: Final = 1_000
 UNCLAIMED_WORDS_MAX: Final = 16
+# Answers that a desk may have in its inbox and not have stepped, by the ids they tell.
+TOLD_MAX: Final = 10_000
 
 
 class DeskPort(Protocol):
@@ -63,6 +66,7 @@ class Routing:
 
     def __init__(self) -> None:
         self._ports: dict[str, DeskPort] = {}
+        self._told: dict[str, DeskPort] = {}
         self._unclaimed: dict[str, Unclaimed] = {}
         self._unclaimed_words = 0
         self._unclaimed_forgotten = 0
@@ -89,6 +93,8 @@ class Routing:
                 if port is not None:
                     return port
         if broker_order_id:
+            if broker_order_id in self._told:
+                return self._told[broker_order_id]
             for port in self._ports.values():
                 if port.owns(broker_order_id):
                     return port
@@ -96,6 +102,7 @@ class Routing:
 
     def reported(self, report: Report) -> bool:
         """Hand a report to its desk; False if that desk's backlog had to be dropped."""
+        report = legible(report)
         port = self.find(report.wire_id, report.orig_wire_id, report.broker_order_id)
         if port is not None:
             return port.report(Reported(report))
@@ -103,22 +110,29 @@ class Routing:
         return True
 
     def answered(self, port: DeskPort, answer: Answer) -> None:
-        """Hand an answer to its desk, and behind it the reports that overtook it."""
+        """Hand an answer to its desk, and behind it the reports that overtook it.
+
+        Those that come before the desk has stepped the answer find their way by it as well.
+        """
         port.word(answer)
         outcome = answer.outcome
-        if self._unclaimed and type(outcome) is Accepted:
-            early = self._unclaimed.pop(outcome.broker_order_id, None)
-            for word in early.words if early is not None else ():
-                if isinstance(word, Report):
-                    port.report(Reported(word))
+        if type(outcome) is not Accepted or not outcome.broker_order_id:
+            return
+        self._told[outcome.broker_order_id] = port
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        early = self._unclaimed.pop(outcome.broker_order_id, None)
+        for word in early.words if early is not None else ():
+            if isinstance(word, Report):
+                port.report(Reported(word))
 
     def polled(self, found: OpenOrders, asked: dict[str, int]) -> None:
         """Hand every desk its part of a poll; `asked` are their times when it left, by prefix."""
         shares = {prefix: _Share() for prefix in asked}
         if found.complete and self._unclaimed:
-            self._forget({snapshot.broker_order_id for snapshot in found.snapshots})
+            self._forget({writable(snapshot.broker_order_id) for snapshot in found.snapshots})
         owners: dict[str, _Share] = {}
-        for snapshot in found.snapshots:
+        for snapshot in map(legible, found.snapshots):
             port = self.find(snapshot.wire_id, "", snapshot.broker_order_id)
             if port is None:
                 self._keep(snapshot)
@@ -126,13 +140,14 @@ class Routing:
                 owners[snapshot.broker_order_id] = shares[port.prefix]
                 shares[port.prefix].snapshots.append(snapshot)
         # A poll names the broker's id first, as the port has it; a desk looks at its own id first.
-        for broker_order_id, wire_id, execution in found.executions:
+        for broker_id, wire, trade in found.executions:
+            broker_order_id, wire_id = writable(broker_id), writable(wire)
             share = owners.get(broker_order_id)
             if share is None:
                 port = self.find(wire_id, "", broker_order_id)
                 share = shares.get(port.prefix) if port is not None else None
             if share is not None:
-                share.executions.append((wire_id, broker_order_id, execution))
+                share.executions.append((wire_id, broker_order_id, legible(trade)))
         for prefix, share in shares.items():
             self._ports[prefix].word(
                 Polled(

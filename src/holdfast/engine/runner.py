@@ -182,9 +182,8 @@ class Runner(Turns):
     def _defect(self, entries: list[Entry], entry: Entry, error: Exception) -> None:
         """Fold anew and step the same inputs again; the second time put the culprit aside."""
         given = entry[0]
-        twice = given is self._suspect or (
-            isinstance(given, Tick) and isinstance(self._suspect, Tick)
-        )
+        timed = isinstance(given, Tick | Archive)
+        twice = given is self._suspect or (timed and type(given) is type(self._suspect))
         self._suspect = given
         if twice:
             place = entries.index(entry)
@@ -198,7 +197,7 @@ class Runner(Turns):
         """Return what is stepped in the place of an input that raised twice."""
         given, waiter = entry
         self.counts["quarantined"] += 1
-        if isinstance(given, Tick):
+        if isinstance(given, Tick | Archive):
             self._no_tick_before_ns = self.now_ns() + TICK_REST_NS
         if waiter is not None:
             message = (
@@ -233,8 +232,7 @@ class Runner(Turns):
         for flight in self._flights:
             flight.is_lost = True
             self.counts["batches_lost"] += 1
-            for watcher, _ in flight.seen:
-                self._watchers.setdefault(watcher.number, []).append(watcher)
+            self._watch_again(flight)
             for waiter, _ in flight.results:
                 settle(waiter, type(fault)(str(fault)))
             kept += [entry for entry in flight.entries if not isinstance(entry[0], Command)]
@@ -301,6 +299,7 @@ class Runner(Turns):
         self._durable_ns = recovered.at_ns
         self._snapshot_seq = recovered.snapshot_seq
         self._rows = Rows(self.desk)
+        self._watch_anew()
         if self._connected is not None:
             self.inbox.put_back([(self._connected, None)])
 

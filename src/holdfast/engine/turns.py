@@ -94,6 +94,7 @@ class Turns(ABC):
         self._turn_due = self._settle_due = False
         self._no_tick_before_ns = 0
         self._suspect: Input | None = None
+        self._alone = 0
         self._lost_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
         self._idle: list[asyncio.Future[None]] = []
@@ -145,6 +146,24 @@ class Turns(ABC):
             if not watchers:
                 del self._watchers[watcher.number]
 
+    def _watch_again(self, lost: Flight) -> None:
+        """What a lost flight would have told nobody was told: whoever waits goes on waiting."""
+        for watcher, _ in lost.seen:
+            self._watchers.setdefault(watcher.number, []).append(watcher)
+
+    def _watch_anew(self) -> None:
+        """After a refold judge every wait by what is durable: its news may have come and gone."""
+        for number, watchers in list(self._watchers.items()):
+            order = self.desk.order(number)
+            if order is None:
+                continue
+            view = view_order(order)
+            for watcher in list(watchers):
+                outcome = watcher.outcome(view)
+                if outcome is not None:
+                    self.unwatch(watcher)
+                    settle(watcher.future, outcome)
+
     def _wake(self) -> None:
         if not self._turn_due:
             self._turn_due = True
@@ -166,17 +185,29 @@ class Turns(ABC):
             try:
                 self._step(entry, flight, now_ns)
             except JournalError as error:
+                self._watch_again(flight)
                 self._unreadable(entries, error)
                 return
             except Exception as error:  # noqa: BLE001 - a defect, whatever it is
                 _log.exception("the desk raised on %s", type(entry[0]).__name__)
+                self._watch_again(flight)
                 self._defect(entries, entry, error)
                 return
-        self._suspect = None
         flight.entries = entries
+        try:
+            batch = self._batch(flight)
+        except Exception as error:  # noqa: BLE001 - what was decided cannot be written down
+            _log.exception("%d inputs gave what cannot be written down", len(entries))
+            self._watch_again(flight)
+            # Which of them it was shows when they come one at a time.
+            self._alone = len(entries) + 1
+            self._defect(entries, entries[0], error)
+            return
+        if not self._alone:
+            self._suspect = None
         self.counts["turns"] += 1
         self.counts["inputs"] += len(entries)
-        self._launch(flight)
+        self._launch(flight, batch)
         self._arm(now_ns)
         if self.inbox:
             self._wake()
@@ -186,13 +217,18 @@ class Turns(ABC):
     def _take(self, now_ns: int) -> list[Entry]:
         """Take a batch of what waits, then time: what was said before counts before what is due."""
         entries: list[Entry] = []
-        for _ in range(BATCH_MAX):
+        alone, self._alone = self._alone > 0, max(self._alone - 1, 0)
+        for _ in range(1 if alone else BATCH_MAX):
             entry = self.inbox.pop()
             if entry is None:
                 break
             entries.append(entry)
+        if alone and entries:
+            return entries
+        if now_ns < self._no_tick_before_ns:
+            return entries
         due = self.desk.next_deadline()
-        if due is not None and due <= now_ns and now_ns >= self._no_tick_before_ns:
+        if due is not None and due <= now_ns:
             entries.append((Tick(), None))
         excess = len(self.desk.state.finished) - self._settings.finished_orders_max
         if excess >= ARCHIVE_SLACK:
@@ -262,21 +298,26 @@ class Turns(ABC):
 
     # To the disk and back.
 
-    def _launch(self, flight: Flight) -> None:
+    def _batch(self, flight: Flight) -> Batch | None:
+        """Return what is to be written of a flight, or None where nothing is."""
         if not flight.events:
-            if self._flights:
-                self._flights[-1].join(flight)
-            else:
-                self._release(flight)
-            return
+            return None
         orders, executions = self._rows.of(flight.events)
-        batch = Batch(
+        return Batch(
             desk=self._name,
             first_seq=self._seq + 1,
             events=flight.events,
             orders=orders,
             executions=executions,
         )
+
+    def _launch(self, flight: Flight, batch: Batch | None) -> None:
+        if batch is None:
+            if self._flights:
+                self._flights[-1].join(flight)
+            else:
+                self._release(flight)
+            return
         self._seq = flight.last_seq = self._seq + len(flight.events)
         self._flights.append(flight)
         try:

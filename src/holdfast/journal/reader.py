@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import apsw
 
-from holdfast.errors import JournalError
+from holdfast.errors import JournalDamaged, JournalError
 from holdfast.journal.codec import HASH_BYTES, Chain, damaged
 from holdfast.journal.faults import DAMAGE, SQLITE_ERRORS, fault_of
-from holdfast.journal.schema import open_reader
+from holdfast.journal.schema import is_new, open_reader
 from holdfast.journal.wal import committed_frames
 from holdfast.ports import Head, Record, StoredSnapshot
 
@@ -27,10 +27,17 @@ _RECORDS: Final = (
     "WHERE desk = ? AND seq > ? ORDER BY seq LIMIT ?"
 )
 _RECALL: Final = (
-    "SELECT names.name, orders.body FROM names JOIN orders USING (desk, number) "
-    "WHERE names.desk = ? AND names.name IN "
+    "SELECT names.name, body, number, hash IS body_hash(CAST(body AS BLOB), desk, number) "
+    "FROM names JOIN orders USING (desk, number) WHERE names.desk = ? AND names.name IN "
 )
-_BODIES: Final = "SELECT number, body FROM orders WHERE desk = ? AND number IN "
+_BODIES: Final = (
+    "SELECT number, body, number, hash IS body_hash(CAST(body AS BLOB), desk, number) "
+    "FROM orders WHERE desk = ? AND number IN "
+)
+_SNAPSHOT: Final = (
+    "SELECT seq, format, body, hash IS body_hash(CAST(body AS BLOB), desk, seq, format) "
+    "FROM snapshots WHERE desk = ?"
+)
 _PLACES: Final = {
     count: f"({','.join('?' * count)})" for count in (1, 2, 4, 8, 16, 32, 64, KEYS_PER_QUERY_MAX)
 }
@@ -56,6 +63,13 @@ class SqliteReader:
         self._lock = Lock()
         try:
             self._connection = self._connect(vfs)
+            # Beside a log it may be a journal whose log is damaged, which `verify` tells.
+            if is_new(self._connection, self.path) and not log_bytes(self.path):
+                self._connection.close()
+                raise JournalError(
+                    f"{self.path} is empty: whoever creates this journal has not finished; try "
+                    "again in a moment, or check the path"
+                )
         except SQLITE_ERRORS as error:
             raise fault_of(error, self.path, reading=True) from error
 
@@ -127,11 +141,19 @@ class SqliteReader:
         return link
 
     def recall(self, desk: str, names: Sequence[str]) -> dict[str, bytes]:
-        """Return the bodies of ended orders by any of their names, as far as they are durable."""
+        """Return the bodies of ended orders by any of their names, as far as they are durable.
+
+        Raises:
+            JournalDamaged: one of them is not what was written.
+        """
         return self._look_up(_RECALL, desk, names)
 
     def bodies(self, desk: str, numbers: Sequence[int]) -> dict[int, bytes]:
-        """Return the bodies of ended orders by their numbers, as far as they are durable."""
+        """Return the bodies of ended orders by their numbers, as far as they are durable.
+
+        Raises:
+            JournalDamaged: one of them is not what was written.
+        """
         return self._look_up(_BODIES, desk, numbers)
 
     def _look_up(self, query: str, desk: str, keys: Sequence[Any]) -> dict[Any, bytes]:
@@ -140,16 +162,31 @@ class SqliteReader:
             part = keys[start : start + KEYS_PER_QUERY_MAX]
             places = 1 << (len(part) - 1).bit_length()
             spare = [None] * (places - len(part))
-            found.update(self._fetch(query + _PLACES[places], (desk, *part, *spare)))
+            rows = self._fetch(query + _PLACES[places], (desk, *part, *spare))
+            for key, body, number, intact in rows:
+                if not intact:
+                    raise JournalDamaged(
+                        f"desk {desk!r}: the body of order {number} is not what was written; run "
+                        "`holdfast verify` to see all that is damaged, then restore the journal "
+                        "from a backup",
+                        desk=desk,
+                    )
+                found[key] = body
         return found
 
     def load_snapshot(self, desk: str) -> StoredSnapshot | None:
-        """Return the desk's snapshot, unless it is newer than the records."""
-        query = "SELECT seq, format, body FROM snapshots WHERE desk = ?"
-        rows = self._fetch(query, (desk,))
+        """Return the desk's snapshot, unless it is newer than the records.
+
+        Raises:
+            JournalDamaged: it is not what was written.
+        """
+        rows = self._fetch(_SNAPSHOT, (desk,))
         if not rows or rows[0][0] > self.head(desk).seq:
             return None
-        seq, form, body = rows[0]
+        seq, form, body, intact = rows[0]
+        if not intact:
+            what = f"desk {desk!r}: the snapshot after record {seq} is not what was written"
+            raise JournalDamaged(what, desk=desk)
         return StoredSnapshot(seq=seq, format=form, body=body)
 
     def raw(self, desk: str, number: int) -> bytes | None:

@@ -7,6 +7,7 @@ otherwise) per row. One statement with many rows waits once.
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from hashlib import sha256
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,8 @@ Row: TypeAlias = tuple[Any, ...]
 
 # Up to this many rows share a statement; more would make its text too long to be kept prepared.
 ROWS_PER_STATEMENT_MAX: Final = 256
+# hashlib gives up the interpreter's lock for more bytes than 2047, and then waits to get it back.
+_HASHED_AT_ONCE: Final = 2047
 
 
 class Insert:
@@ -56,7 +59,7 @@ def _update(columns: str) -> str:
 
 _ORDER_REST: Final = (
     "client_order_id, symbol, side, order_type, status, quantity, filled_quantity, notional, "
-    "strategy, created_ns, completed_ns, body"
+    "strategy, created_ns, completed_ns, body, hash"
 )
 _EXECUTION_REST: Final = (
     "desk, number, symbol, side, quantity, price, fee, fee_currency, at_ns, inferred"
@@ -91,6 +94,17 @@ RAW: Final = Insert(
 )
 
 
+def body_hash(body: bytes, *key: str | int) -> bytes:
+    """Return the SHA-256 over the key of a row and its body, so that no row passes for another.
+
+    The key of an order is its desk and number, that of a snapshot its desk, record and format.
+    """
+    found = sha256("\0".join(map(str, (*key, ""))).encode())
+    for start in range(0, len(body), _HASHED_AT_ONCE):
+        found.update(body[start : start + _HASHED_AT_ONCE])
+    return found.digest()
+
+
 def order_rows(desk: str, orders: Sequence[OrderRow]) -> Iterator[Row]:
     """Return the rows of ended orders, in the order of ORDERS."""
     for row in orders:
@@ -98,7 +112,7 @@ def order_rows(desk: str, orders: Sequence[OrderRow]) -> Iterator[Row]:
             desk, row.number, row.client_order_id, row.symbol, row.side, row.order_type,
             row.status, row.quantity if row.quantity is None else text(row.quantity),
             text(row.filled_quantity), text(row.notional), row.strategy, row.created_ns,
-            row.completed_ns, row.body,
+            row.completed_ns, row.body, body_hash(row.body, desk, row.number),
         )  # fmt: skip
 
 

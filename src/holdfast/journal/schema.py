@@ -14,8 +14,9 @@ from urllib.parse import quote
 import apsw
 
 from holdfast.errors import JournalUnwritable, JournalVersionError
+from holdfast.journal.rows import body_hash
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 APPLICATION_ID: Final = 0x484F4C44  # "HOLD"
 PAGE_BYTES: Final = 4096
 SQLITE_MIN: Final = (3, 51, 3)
@@ -36,6 +37,7 @@ CREATE TABLE orders (
   symbol TEXT NOT NULL, side TEXT NOT NULL, order_type TEXT NOT NULL, status TEXT NOT NULL,
   quantity TEXT, filled_quantity TEXT NOT NULL, notional TEXT NOT NULL, strategy TEXT NOT NULL,
   created_ns INTEGER NOT NULL, completed_ns INTEGER NOT NULL, body BLOB NOT NULL,
+  hash BLOB NOT NULL,
   PRIMARY KEY (desk, number)
 ) STRICT;
 CREATE TABLE names (
@@ -50,7 +52,8 @@ CREATE TABLE executions (
   PRIMARY KEY (account, broker_order_id, execution_id)
 ) STRICT;
 CREATE TABLE snapshots (
-  desk TEXT NOT NULL PRIMARY KEY, seq INTEGER NOT NULL, format INTEGER NOT NULL, body BLOB NOT NULL
+  desk TEXT NOT NULL PRIMARY KEY, seq INTEGER NOT NULL, format INTEGER NOT NULL, body BLOB NOT NULL,
+  hash BLOB NOT NULL
 ) STRICT;
 CREATE TABLE raw (
   desk TEXT NOT NULL, number INTEGER NOT NULL, at_ns INTEGER NOT NULL, body BLOB NOT NULL,
@@ -87,7 +90,7 @@ def open_writer(path: str, *, vfs: str = "", busy_ms: int) -> apsw.Connection:
     the log as it is before `fold_on_close`, so that a refused journal can be examined.
 
     Raises:
-        JournalVersionError: a newer format.
+        JournalVersionError: another format.
         JournalUnwritable: the database belongs to another program, or SQLite is too old.
         apsw.Error: anything that SQLite itself refuses; see faults.py.
     """
@@ -140,12 +143,16 @@ def fold_on_close(connection: apsw.Connection) -> None:
 
 
 def open_reader(path: str, *, vfs: str = "", immutable: bool = False) -> apsw.Connection:
-    """Open a connection that cannot write; `immutable` ignores locks and the log."""
+    """Open a connection that cannot write; `immutable` ignores locks and the log.
+
+    SQL on it has `body_hash(body, *key)`, which is that of rows.py.
+    """
     options = "mode=ro&immutable=1" if immutable else "mode=ro"
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(f"file:{quote(path)}?{options}", flags=flags, vfs=vfs or None)
     try:
         connection.set_busy_timeout(1000)
+        connection.create_scalar_function("body_hash", _body_hash, deterministic=True)
         is_new(connection, path)
     except BaseException:
         connection.close()
@@ -157,7 +164,7 @@ def is_new(connection: apsw.Connection, path: str) -> bool:
     """Return whether the database is new and empty.
 
     Raises:
-        JournalVersionError: a newer format.
+        JournalVersionError: another format.
         JournalUnwritable: the database belongs to another program.
     """
     application = _pragma(connection, "application_id")
@@ -167,6 +174,12 @@ def is_new(connection: apsw.Connection, path: str) -> bool:
             raise JournalVersionError(
                 f"{path} is a journal of format {version}; this version of Holdfast reads formats "
                 f"up to {FORMAT}: upgrade it, or open the journal with the version that wrote it"
+            )
+        if version < FORMAT:
+            raise JournalVersionError(
+                f"{path} is a journal of format {version}, from before the first release, which "
+                f"only the version that wrote it reads; this one has format {FORMAT}: name "
+                "another file"
             )
         return False
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
@@ -185,6 +198,10 @@ def _create(connection: apsw.Connection) -> None:
             pass
         _pragma(connection, f"application_id = {APPLICATION_ID}")
         _pragma(connection, f"user_version = {FORMAT}")
+
+
+def _body_hash(*values: Any) -> bytes:
+    return body_hash(*values)
 
 
 def _pragma(connection: apsw.Connection, text: str) -> Any:

@@ -28,10 +28,10 @@ _log: Final = logging.getLogger(__name__)
 class SqliteJournal:
     """A journal in the file `path`; implements `holdfast.ports.Journal`.
 
-    `recovery_report` says what a crash left unfinished in the log and was left out on opening; it
-    is empty after an orderly end. `busy_ms` is how long a lock held by another program is waited
-    for, `raw_days` how long raw broker bodies are kept (0: for ever), `vfs` the name of a SQLite
-    file system registered by a test.
+    `recovery_report` says what a crash left unfinished in the log and was left out on opening, and
+    which damaged snapshots were not used; it is empty after an orderly end. `busy_ms` is how long
+    a lock held by another program is waited for, `raw_days` how long raw broker bodies are kept
+    (0: for ever), `vfs` the name of a SQLite file system registered by a test.
 
     Reading methods see what is durable: rows of a batch are there once its `done(None)` was
     called. They may be called from any thread.
@@ -58,7 +58,7 @@ class SqliteJournal:
         self._discarded = Tail(0, 0, durable_lost=False)
         with ExitStack() as undo:
             self._lock = OwnerLock(self.path)
-            undo.callback(self._lock.release)
+            undo.callback(self._lock.withdraw)
             try:
                 log = read_log(self.path)
                 self._connection = open_writer(self.path, vfs=vfs, busy_ms=busy_ms)
@@ -122,11 +122,11 @@ class SqliteJournal:
         return self._reader.records(desk, after_seq)
 
     def recall(self, desk: str, names: Sequence[str]) -> dict[str, bytes]:
-        """Return the bodies of ended orders by any of their names."""
+        """Return the bodies of ended orders by any of their names; raises JournalDamaged."""
         return self._reader.recall(desk, names)
 
     def bodies(self, desk: str, numbers: Sequence[int]) -> dict[int, bytes]:
-        """Return the bodies of ended orders by their numbers."""
+        """Return the bodies of ended orders by their numbers; raises JournalDamaged."""
         return self._reader.bodies(desk, numbers)
 
     def save_snapshot(self, desk: str, snapshot: StoredSnapshot) -> None:
@@ -134,8 +134,14 @@ class SqliteJournal:
         self._writer.submit(Save(desk, snapshot))
 
     def load_snapshot(self, desk: str) -> StoredSnapshot | None:
-        """Return the snapshot written last, unless it is newer than the records."""
-        return self._reader.load_snapshot(desk)
+        """Return the snapshot written last, unless it is damaged or newer than the records."""
+        try:
+            return self._reader.load_snapshot(desk)
+        except JournalDamaged as error:
+            text = f"{error}; it is not used, all records are folded instead"
+            self.recovery_report = f"{self.recovery_report}\n{text}".lstrip()
+            _log.warning("%s", text)
+            return None
 
     def recover(self) -> None:
         """Prove that writing works again, and go on behind what is stored; not from a `done`.

@@ -33,6 +33,14 @@ _NAMELESS: Final = (
     "WHERE orders.body IS NULL LIMIT ?"
 )
 _NO_JSON: Final = "SELECT desk, number FROM orders WHERE NOT json_valid(CAST(body AS TEXT)) LIMIT ?"
+_CHANGED: Final = (
+    "SELECT desk, number FROM orders "
+    "WHERE hash IS NOT body_hash(CAST(body AS BLOB), desk, number) LIMIT ?"
+)
+_CHANGED_SNAPSHOTS: Final = (
+    "SELECT desk, seq FROM snapshots "
+    "WHERE hash IS NOT body_hash(CAST(body AS BLOB), desk, seq, format)"
+)
 _AHEAD: Final = (
     "SELECT desk, snapshots.seq, coalesce(heads.seq, 0) FROM snapshots LEFT JOIN heads USING (desk)"
     " WHERE snapshots.seq > coalesce(heads.seq, 0)"
@@ -84,13 +92,13 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
     """
     reader = SqliteReader(path)
     try:
-        if not reader.query("SELECT count(*) FROM sqlite_schema")[0][0]:
+        problems = _Problems()
+        _check_log(reader, problems)
+        if not problems.found and not reader.query("SELECT count(*) FROM sqlite_schema")[0][0]:
             raise JournalError(
                 f"{reader.path} is empty: no desk has written to it. If it should hold records, "
                 "restore it from a backup; otherwise name another file"
             )
-        problems = _Problems()
-        _check_log(reader, problems)
         _check_pages(reader, problems)
         names = [desk for (desk,) in problems.rows(reader, _DESKS)]
         desks = [_walk(reader, desk, problems) for desk in names]
@@ -184,6 +192,11 @@ def _check_rows(reader: SqliteReader, problems: _Problems) -> None:
         problems.add(desk, 0, f"{name!r} names order {number}, whose row is missing")
     for desk, number in problems.rows(reader, _NO_JSON, PROBLEMS_MAX):
         problems.add(desk, 0, f"the body of order {number} is no JSON")
+    for desk, number in problems.rows(reader, _CHANGED, PROBLEMS_MAX):
+        problems.add(desk, 0, f"desk {desk!r}: the body of order {number} is not what was written")
+    for desk, seq in problems.rows(reader, _CHANGED_SNAPSHOTS):
+        text = f"desk {desk!r}: the snapshot after record {seq} is not what was written"
+        problems.add(desk, 0, f"{text}; it is not used")
     for desk, seq, head in problems.rows(reader, _AHEAD):
         text = f"the snapshot stands after record {seq}, but the last is {head}; it is not used"
         problems.add(desk, 0, text)

@@ -308,9 +308,10 @@ class Writer:
             self.counts["snapshots_lost"] += 1
             return
         try:
+            intact = rows.body_hash(snapshot.body, desk, snapshot.seq, snapshot.format)
             self._connection.execute(
-                "REPLACE INTO snapshots (desk, seq, format, body) VALUES (?, ?, ?, ?)",
-                (desk, snapshot.seq, snapshot.format, snapshot.body),
+                "REPLACE INTO snapshots (desk, seq, format, body, hash) VALUES (?, ?, ?, ?, ?)",
+                (desk, snapshot.seq, snapshot.format, snapshot.body, intact),
             )
         except Exception as error:  # noqa: BLE001 - a snapshot costs time, not truth
             self.counts["snapshots_lost"] += 1

@@ -129,6 +129,14 @@ class ModelBroker:
             held.status = Status.FILLED
         self._tell(held, ReportKind.TRADE, execution=one, cumulative=held.cumulative)
 
+    def bust(self, broker_order_id: str, execution_id: str) -> None:
+        """Take a trade back; an order that it had completed works again."""
+        held = self.orders[broker_order_id]
+        del held.executions[execution_id]
+        if held.status is Status.FILLED:
+            held.status = None
+        self._tell(held, ReportKind.TRADE_CANCEL, execution_ref=execution_id)
+
     def end(self, broker_order_id: str, status: Status) -> None:
         """Cancel or expire a working order."""
         held = self.orders[broker_order_id]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from textwrap import shorten
 from typing import Final
 
 from msgspec import Struct
@@ -22,8 +23,8 @@ from holdfast.journal.codec import decode
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.trading.demo_plan import DESK
 
-# A text from a broker or an anomaly is cut to what fits on a line.
-_TEXT_MAX: Final = 40
+# A text from a broker or an anomaly is shortened to some two lines.
+_TEXT_MAX: Final = 100
 FOUND: Final = "found"
 SENT_AGAIN: Final = "resent"
 
@@ -86,6 +87,7 @@ class Follower:
         self.tally: Counter[str] = Counter()
         self.cases: dict[tuple[int, int], Case] = {}
         self._path = Path(journal)
+        self._reasons: dict[int, str] = {}  # why orders with open cases came to nothing
 
     @property
     def owed(self) -> int:
@@ -134,7 +136,7 @@ class Follower:
             yield self._resume()
         elif isinstance(event, e.AnomalyRecorded):
             self.tally["anomalies"] += 1
-            yield News(f"anomaly {event.code}: {event.text[:_TEXT_MAX]}", Tone.BAD, notable=True)
+            yield News(f"anomaly {event.code}: {_short(event.text)}", Tone.BAD, notable=True)
         else:
             number = getattr(event, "number", 0)
             order = self.desk.state.peek(number) if number else None
@@ -169,8 +171,11 @@ class Follower:
                 yield News(f"{name} canceled")
             case e.OrderRejected() | e.OrderFailed():
                 self.tally["refused"] += 1
-                text = f"{name} {order.status}: {event.text[:_TEXT_MAX]}"
-                yield News(text, Tone.DOUBT, notable=True)
+                if any(number == order.number for number, _ in self.cases):
+                    self._reasons[order.number] = _short(event.text)  # told with its case
+                else:
+                    text = f"{name} {order.status}: {_short(event.text)}"
+                    yield News(text, Tone.DOUBT, notable=True)
             case e.WishUnknown():
                 wish = order.wish(event.wish)
                 if wish is not None:
@@ -210,7 +215,11 @@ class Follower:
             case.steps.insert(place, step)
 
     def _settled(self) -> Iterator[News]:
-        """Close the cases that have been answered, one way or another."""
+        """Close the cases that have been answered, one way or another.
+
+        An order that came to nothing is told once, however many cases it had.
+        """
+        told: set[int] = set()
         for key, case in list(self.cases.items()):
             order = self.desk.state.peek(key[0])
             if order is None:
@@ -221,10 +230,20 @@ class Follower:
             del self.cases[key]
             self.tally["settled"] += 1
             case.steps.append(order.status.replace("_", " "))
-            yield News(f"{case.name} {case.kind} {case.story}", Tone.GOOD, notable=True)
+            text, reason = f"{case.name} {case.kind} {case.story}", self._reasons.get(key[0])
+            if reason is None:
+                yield News(text, Tone.GOOD, notable=True)
+            elif key[0] not in told:
+                told.add(key[0])
+                yield News(f"{text}: {reason}", Tone.DOUBT, notable=True)
+        self._reasons.clear()
 
 
 _DID: Final = {Side.BUY: "bought", Side.SELL: "sold"}
+
+
+def _short(text: str) -> str:
+    return shorten(text, _TEXT_MAX, placeholder=" ...")
 
 
 def described(order: Order) -> str:

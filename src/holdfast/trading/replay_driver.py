@@ -96,9 +96,11 @@ class Driver:
 
     async def _watch_health(self) -> None:
         """End the run as soon as the desk cannot go on."""
-        while (health := await self._manager.health()).is_ok:
+        while True:
+            health = await self._manager.health()
+            if not health.is_ok:
+                raise JournalUnwritable(_stopped(health.fault))
             await asyncio.sleep(HEALTH_LOOK_S)
-        raise JournalUnwritable(_stopped(health.fault))
 
     async def _cause(self, group: ExceptionGroup[Exception]) -> Exception:
         """Return why a run ended, of all that its end brought about in its tasks."""

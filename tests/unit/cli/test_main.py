@@ -165,15 +165,20 @@ def test_progress_is_shown_to_a_terminal_alone(
         monkeypatch.setenv("TERM", "xterm")
         with output.progress("rows", 1000) as show:
             show(1000)
-    assert b"1000/1000" in os.read(read, 1 << 16)
+    drawn = b""
+    while b"1000/1000" not in drawn:  # a terminal hands over what is drawn in pieces
+        drawn += os.read(read, 1 << 16)  # and raises an error at the end
     os.close(read)
 
 
 def test_the_package_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`main` exits with the command's status."""
+    """`main` exits with the command's status; the process is set up for the journal's thread."""
+    intervals: list[float] = []
+    monkeypatch.setattr("sys.setswitchinterval", intervals.append)
     monkeypatch.setattr("sys.argv", ["holdfast", "verify", "--journal", str(tmp_path / "none")])
 
     with pytest.raises(SystemExit) as ended:
         main.main()
 
     assert ended.value.code == main.BAD_INPUT
+    assert intervals == [main.SWITCH_INTERVAL_S]

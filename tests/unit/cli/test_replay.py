@@ -10,6 +10,7 @@ import pytest
 from holdfast.cli import main
 from holdfast.cli import replay as command
 from holdfast.errors import JournalUnwritable
+from holdfast.journal.sqlite import SqliteJournal
 from holdfast.trading import replay as replays
 from holdfast.trading.replay_driver import DisagreementError
 from holdfast.venue.outcome import expected_outcome
@@ -144,7 +145,7 @@ def test_a_journal_that_fails_on_the_way_ends_with_2(
 ) -> None:
     """A full disk is no defect and no mismatch: it is told as what it is (scenario 87)."""
 
-    class Full(replays.SqliteJournal):
+    class Full(SqliteJournal):
         def append(self, batch: Any, done: Any) -> None:
             if len(batch.events) and batch.first_seq > 3:
                 done(JournalUnwritable("the disk is full"))

@@ -61,7 +61,7 @@ class Archive:
 
 
 def test_the_newest_ended_orders_and_all_active_ones_stay() -> None:
-    """The oldest ended orders leave above the bound; an active one never does (scenarios 12, 75)."""
+    """The oldest ended orders leave above the bound, no active one does (scenarios 12, 75)."""
     archive = Archive(finished=KEPT + ARCHIVE_SLACK)
     bench = archive.bench
     active = bench.opened().number

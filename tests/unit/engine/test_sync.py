@@ -1,8 +1,11 @@
 """The twin for programs without an event loop."""
 
+import asyncio
+import gc
 import inspect
 import threading
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from holdfast.domain.values import Status
 from holdfast.engine.feed import Notice
 from holdfast.engine.manager import Manager
 from holdfast.engine.sync import ManagerTwin
-from holdfast.errors import HoldfastError, InputError, OrderStatusError
+from holdfast.errors import Closed, HoldfastError, InputError, OrderStatusError
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.wiring import OrderManager
 
@@ -134,3 +137,66 @@ def test_an_opening_that_fails_ends_its_thread() -> None:
     ):
         pass
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("given", [ScriptedBroker, ScriptedBroker(), partial(ScriptedBroker)])
+def test_a_broker_is_given_or_made(given: Any) -> None:
+    """A broker, a class of brokers and a function that makes one all serve."""
+    with holdfast.sync.OrderManager.open(
+        journal="memory://", broker=given, instruments=[Instrument.of("TSLA")]
+    ) as om:
+        order = om.place_limit_order("TSLA", "buy", 10, "250", wait="accepted")
+
+    assert order.status is Status.OPEN
+
+
+def test_what_is_no_broker_is_refused() -> None:
+    """The message names what was given, before anything is opened."""
+    before = threading.active_count()
+    nothing: Any = None
+    with (
+        pytest.raises(InputError, match="broker is None; give a broker"),
+        holdfast.sync.OrderManager.open(journal="memory://", broker=nothing),
+    ):
+        pass
+    assert threading.active_count() == before
+
+
+def test_a_call_after_the_end_says_that_it_is_closed() -> None:
+    """Every kind of call raises at once, and leaves no coroutine behind that nobody awaited."""
+    with opened(ScriptedBroker()) as om:
+        pass
+
+    for call in (
+        lambda: om.place_market_order("TSLA", "buy", 1),
+        om.positions,
+        om.events,
+        lambda: om.on_fill(print),
+    ):
+        with pytest.raises(Closed, match="open it again"):
+            call()
+    gc.collect()  # a coroutine that was never awaited would warn now, which fails the test
+
+
+def test_a_call_that_still_waits_at_the_end_is_closed() -> None:
+    """Whoever waits in another thread hears of the end, and the `with` waits for nobody else."""
+    heard: list[BaseException] = []
+    asked = threading.Event()
+
+    def wait_for(om: Any) -> None:
+        async def ever() -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        try:
+            om.result_of(ever())
+        except HoldfastError as error:
+            heard.append(error)
+
+    with opened(ScriptedBroker()) as om:
+        thread = threading.Thread(target=wait_for, args=(om,))
+        thread.start()
+        assert asked.wait(WAIT_S)
+    thread.join(WAIT_S)
+
+    assert [type(error) for error in heard] == [Closed]

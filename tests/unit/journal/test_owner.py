@@ -1,5 +1,6 @@
 """One owner per journal, for as long as its process lives."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -7,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import apsw
 import pytest
 
-from holdfast.errors import JournalLocked, JournalUnwritable
+from holdfast.errors import JournalError, JournalLocked, JournalUnwritable
 from holdfast.journal.lock import OwnerLock
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.testing.journal_kit import made, numbers, write
@@ -106,3 +108,54 @@ def test_a_folder_that_cannot_hold_the_lock_is_said(tmp_path: Path) -> None:
     (tmp_path / "journal.db.lock").mkdir()
     with pytest.raises(JournalUnwritable, match=r"journal\.db\.lock cannot be opened"):
         SqliteJournal(tmp_path / "journal.db")
+
+
+@pytest.mark.parametrize("name", ["README.md", "other.db"])
+def test_a_refused_file_gets_no_lock_beside_it(tmp_path: Path, name: str) -> None:
+    """A text or another program's database is refused, and the folder is as it was before."""
+    file = tmp_path / name
+    if name.endswith(".db"):
+        connection = apsw.Connection(str(file))
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+    else:
+        file.write_text("# About this program\n" * 100)
+    before = file.read_bytes()
+    with pytest.raises(JournalError):
+        SqliteJournal(file)
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == before
+
+
+def test_a_lock_file_that_was_there_stays(path: Path) -> None:
+    """Only what this opening has made is taken away, and only while it holds the lock."""
+    file = Path(f"{path}.lock")
+    file.write_text("process 1 on elsewhere since ever")
+    OwnerLock(str(path)).withdraw()
+    assert file.exists()
+    file.unlink()
+    lock = OwnerLock(str(path))
+    lock.release()
+    file.write_text("of the next one")
+    lock.withdraw()
+    assert file.exists()
+
+
+def test_a_lock_on_a_file_that_was_removed_does_not_count(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who opened the file just before its owner took it away locks the one that is there now."""
+    first, lock = OwnerLock(str(path)), fcntl.flock
+    left = [first]
+
+    def after_its_removal(file: int, operation: int) -> None:
+        while left:
+            left.pop().withdraw()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_its_removal)
+    second = OwnerLock(str(path))
+    with pytest.raises(JournalLocked, match=f"process {os.getpid()}"):
+        OwnerLock(str(path))
+    assert Path(second.path).exists()
+    second.release()

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.errors import JournalError
 from holdfast.journal.codec import link_of
-from holdfast.journal import reader as readers
+from holdfast.journal.schema import open_reader
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.journal.verify import PROBLEMS_MAX, verify
 from holdfast.journal.wal import committed_frames, read_log
@@ -52,7 +52,7 @@ def test_an_intact_journal_has_no_problems(written: Path) -> None:
         ("UPDATE heads SET hash = zeroblob(32)", "alpha", 10, "not the one that was written last"),
         ("DELETE FROM orders WHERE number = 2", "alpha", 0, "'c:two' names order 2"),
         ("UPDATE orders SET body = x'7b' WHERE number = 2", "alpha", 0, "order 2 is no JSON"),
-        ("INSERT INTO snapshots VALUES ('beta', 4, 1, x'00')", "beta", 0, "after record 4"),
+        ("INSERT INTO snapshots VALUES ('beta', 4, 1, x'00', x'')", "beta", 0, "after record 4"),
     ],
 )  # fmt: skip
 def test_each_change_is_found_where_it_is(
@@ -147,10 +147,11 @@ def left_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception
         for end in ("", "-wal"):
             Path(f"{copy}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
         journal.close()
-        opened = readers.open_reader
-        monkeypatch.setattr(
-            readers, "open_reader", lambda *args, **kw: ReadOnlyMedia(opened(*args, **kw), error)
-        )
+
+        def opened(*args: Any, **options: Any) -> ReadOnlyMedia:
+            return ReadOnlyMedia(open_reader(*args, **options), error)
+
+        monkeypatch.setattr("holdfast.journal.reader.open_reader", opened)
         return copy
 
     return left
@@ -184,8 +185,8 @@ def test_a_log_that_cannot_be_asked_about_is_an_error_of_the_journal(
 
 def test_the_frames_counted_by_hand_are_those_that_sqlite_takes(path: Path) -> None:
     """With a log that was begun again, one that was cut anywhere, and none."""
-    journal = SqliteJournal(path, checkpoint_pages=4)
-    for number in range(30):
+    journal = SqliteJournal(path, checkpoint_pages=20)
+    for number in range(29):
         write(journal, made(1 + 5 * number, 5))
     database, whole = path.read_bytes(), Path(f"{path}-wal").read_bytes()
     journal.close()

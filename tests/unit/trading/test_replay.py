@@ -13,7 +13,7 @@ from holdfast.domain.events import Event, OrderAccepted, OrderSubmitted
 from holdfast.domain.reports import Outcome
 from holdfast.errors import AmountError, InputError, JournalError, JournalUnwritable, TapeError
 from holdfast.journal.sqlite import SqliteJournal
-from holdfast.ports import Batch, Done
+from holdfast.ports import Batch
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.trading import replay as replays
 from holdfast.trading import replay_driver
@@ -203,7 +203,7 @@ async def test_a_journal_that_cannot_be_written_any_more_stops_the_replay_at_onc
     """Also where nobody asks for anything and all wait; once mended, the same call goes on."""
 
     class Failing(SqliteJournal):
-        def append(self, batch: Batch, done: Done) -> None:
+        def append(self, batch: Batch, done: Any) -> None:
             if any(isinstance(event, kind) for event in batch.events):
                 done(JournalUnwritable("the disk is full"))
             else:
