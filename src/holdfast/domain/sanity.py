@@ -76,8 +76,8 @@ def legible(told: _Told) -> _Told:
     changes: dict[str, Any] = {}
     for name in _TEXTS[type(told)]:
         text: str = getattr(told, name)
-        if not text.isascii():
-            changes[name] = writable(text)
+        if not text.isascii() and (sound := writable(text)) != text:
+            changes[name] = sound
     trade = told.execution if isinstance(told, Report) else None
     if trade is not None and (execution := legible(trade)) is not trade:
         changes["execution"] = execution

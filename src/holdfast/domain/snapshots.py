@@ -67,6 +67,9 @@ def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int)
     meet(work, order, snapshot.broker_order_id, snapshot.wire_id, snapshot)
     if sighting.executions_complete:
         bust_unlisted(work, order, sighting)
+    leg, figure = order.find_leg(snapshot.broker_order_id), snapshot.cumulative
+    if leg is not None and leg.waiting and figure is not None and figure < order.counted(leg):
+        reduce_inferred(work, order, leg, sub(order.counted(leg), figure), snapshot)
     if order.is_terminal and is_working(snapshot):
         _confirm_alive(work, order, snapshot, asked_ns)
         return

@@ -55,8 +55,11 @@ class EmergencyLog:
         if self._path is None:
             return
         try:
-            with self._path.open("ab") as file:
-                file.write(data + b"\n")
+            with self._path.open("ab+") as file:
+                # A line that a full disk tore must not swallow the one that follows it.
+                file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+                start = b"\n" if file.read(1) not in {b"\n", b""} else b""
+                file.write(start + data + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -218,6 +218,13 @@ class SqliteReader:
         try:
             with self._lock:
                 return self._connection.execute(query, values).fetchall()
+        except apsw.SQLError as error:
+            if not is_new(self._connection, self.path):
+                raise fault_of(error, self.path, reading=True) from error
+            raise JournalError(
+                f"{self.path} has no tables yet: whoever creates this journal has not finished, or "
+                "its log is damaged; try again in a moment"
+            ) from error
         except SQLITE_ERRORS as error:
             raise fault_of(error, self.path, reading=True) from error
 

@@ -286,6 +286,17 @@ def test_exits_are_looked_up_at_the_next_start(tmp_path: Path) -> None:
     in_folder(tmp_path, case)
 
 
+def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:
+    """What is written after a torn line can be read: an exit adopted then is owed no more (58)."""
+    path = tmp_path / "log.jsonl"
+    log = EmergencyLog(path)
+    log.write(Line(kind="exit", at_ns=1, wire_id="a"))
+    with path.open("ab") as file:
+        file.write(b'{"kind":"exit","at_ns":2,"wi')
+    log.write(Line(kind="adopted", at_ns=3, wire_id="a"))
+    assert log.owed() == []
+
+
 def test_a_torn_line_hides_no_other(tmp_path: Path) -> None:
     """What a full disk cut off is passed over; whole lines are still owed."""
     path = tmp_path / "log.jsonl"
