@@ -165,25 +165,24 @@ def _existing(books: Books, request: OrderRequest, terms: OrderTerms) -> Order |
                 "choose another"
             )
         found = books.find(request.client_order_id)
-        if found is not None and _differs(found, request, terms):
+        if found is not None and (changed := found.differences(terms, request.strategy)):
             raise IdempotencyConflict(
                 f"client_order_id {request.client_order_id!r} belongs to another request "
-                f"({found.terms}); use a new id"
+                f"({changed}); use a new id"
             )
     if request.idempotency_key:
         by_key = books.by_key(request.idempotency_key)
-        other = found is not None and by_key is not None and found.number != by_key.number
-        if by_key is not None and (other or _differs(by_key, request, terms)):
-            raise IdempotencyConflict(
-                f"idempotency_key {request.idempotency_key!r} belongs to another request "
-                f"({by_key.terms}); use a new key"
-            )
+        if by_key is not None:
+            changed = by_key.differences(terms, request.strategy)
+            if found is not None and found.number != by_key.number:
+                changed = f"of client_order_id {by_key.client_order_id!r}"
+            if changed:
+                raise IdempotencyConflict(
+                    f"idempotency_key {request.idempotency_key!r} belongs to another request "
+                    f"({changed}); use a new key"
+                )
         found = found if found is not None else by_key
     return found
-
-
-def _differs(order: Order, request: OrderRequest, terms: OrderTerms) -> bool:
-    return order.asked != terms or order.strategy != request.strategy
 
 
 def _check_exit(books: Books, terms: OrderTerms, quantity: Decimal, standing: Decimal) -> None:

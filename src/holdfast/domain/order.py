@@ -314,6 +314,13 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         if self.lookup is not None:
             self.lookup.asked, self.lookup.again_ns = False, at_ns
 
+    def differences(self, terms: OrderTerms, strategy: str) -> str:
+        """Name what other terms ask for that this order did not; empty for the same request."""
+        names = OrderTerms.__struct_fields__
+        pairs = [(name, getattr(self.asked, name), getattr(terms, name)) for name in names]
+        pairs.append(("strategy", self.strategy, strategy))
+        return ", ".join(f"{name} was {was}, is {now}" for name, was, now in pairs if was != now)
+
     def latest_terms(self) -> OrderTerms:
         """Return the terms in force with every replace on its way applied to them."""
         changes: dict[str, Decimal | None] = {"quantity": self.quantity}

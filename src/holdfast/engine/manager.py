@@ -306,7 +306,13 @@ class Manager(Reading):
     # What is traded.
 
     async def define(self, instrument: Instrument) -> None:
-        """Make an instrument tradable, or change its terms."""
+        """Make an instrument tradable, or change its terms.
+
+        Raises:
+            InputError: it is no `Instrument`.
+        """
+        if not isinstance(instrument, Instrument):
+            raise InputError(f"{instrument!r} is no Instrument; make one with Instrument.of(...)")
         await self._runner.command(Define(instrument))
 
     async def set_opening_balance(self, symbol: str, quantity: Amount, price: Amount) -> None:
@@ -403,6 +409,12 @@ class Manager(Reading):
         return order
 
     async def _wait(self, order: OrderView, until: Until, timeout: float) -> OrderView:
+        try:
+            possible = float(timeout) >= 0
+        except (TypeError, ValueError):
+            possible = False
+        if not possible:
+            raise InputError(f"timeout is {timeout!r}; give seconds, zero or more")
         check = _check(until)
         if self._runner.desk.order(order.number) is None:  # archived: it changes no more by itself
             if check(order):

@@ -547,3 +547,20 @@ async def test_another_account_is_no_place_for_this_journal() -> None:
         async with open_desk(ScriptedBroker(), again, account="live"):
             pass
     assert not journal.store.owned
+
+
+@virtual
+async def test_what_cannot_be_waited_for_or_traded_is_refused_in_words() -> None:
+    """A timeout that is no number of seconds, and an instrument that is none, record nothing."""
+    async with open_desk(ScriptedBroker()) as manager:
+        await manager.place_market_order("TSLA", "buy", 1, client_order_id="c1", wait="accepted")
+        before = (await manager.statistics())["engine"]["events"]
+        for timeout in (float("nan"), -1, "x"):
+            with pytest.raises(InputError, match="give seconds, zero or more"):
+                await manager.wait("c1", timeout=timeout)  # type: ignore[arg-type]  # that is it
+        with pytest.raises(InputError, match="is no Instrument"):
+            await manager.define(5)  # type: ignore[arg-type]  # that is it
+        with pytest.raises(IdempotencyConflict, match="quantity was 1, is 2"):
+            await manager.place_market_order("TSLA", "buy", 2, client_order_id="c1")
+        after = (await manager.statistics())["engine"]["events"]
+    assert after == before
