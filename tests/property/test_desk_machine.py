@@ -280,4 +280,4 @@ class DeskMachine(RuleBasedStateMachine):
 
 
 TestDeskMachine = DeskMachine.TestCase
-TestDeskMachine.settings = hypothesis_settings(max_examples=100, stateful_step_count=25)
+TestDeskMachine.settings = hypothesis_settings(max_examples=300, stateful_step_count=40)

@@ -396,4 +396,4 @@ class OrderMachine(RuleBasedStateMachine):
 
 
 TestOrderMachine = OrderMachine.TestCase
-TestOrderMachine.settings = hypothesis_settings(max_examples=200, stateful_step_count=25)
+TestOrderMachine.settings = hypothesis_settings(max_examples=160, stateful_step_count=35)

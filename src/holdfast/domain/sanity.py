@@ -62,6 +62,11 @@ _MOMENTS: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
+# Writing a message down is the quickest way to learn that it can be; what was written is not read.
+_write: Final = msgspec.json.Encoder()
+_paper: Final = bytearray()
+
+
 class UnusableError(ValueError):
     """A broker's message holds a figure that cannot be counted; the text names it."""
 
@@ -73,13 +78,21 @@ def writable(text: str) -> str:
 
 def legible(told: _Told) -> _Told:
     """Return the message with every id and text such that it can be written down."""
+    try:
+        _write.encode_into(told, _paper)
+    except (UnicodeEncodeError, OverflowError):
+        return _mended(told)
+    return told
+
+
+def _mended(told: _Told) -> _Told:
     changes: dict[str, Any] = {}
     for name in _TEXTS[type(told)]:
         text: str = getattr(told, name)
         if not text.isascii() and (sound := writable(text)) != text:
             changes[name] = sound
     trade = told.execution if isinstance(told, Report) else None
-    if trade is not None and (execution := legible(trade)) is not trade:
+    if trade is not None and (execution := _mended(trade)) is not trade:
         changes["execution"] = execution
     return msgspec.structs.replace(told, **changes) if changes else told
 
@@ -91,7 +104,10 @@ def usable(said: _Said) -> _Said:
         UnusableError: an amount is not finite, is too large, or is below zero where it cannot be;
             a time or sequence number is not a count that a journal can hold.
     """
-    said = legible(said)
+    return _counted(legible(said))
+
+
+def _counted(said: _Said) -> _Said:
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
@@ -105,7 +121,7 @@ def usable(said: _Said) -> _Said:
         changes["text"] = said.text[:TEXT_LENGTH_MAX]
     trade = said.execution if isinstance(said, Report) else None
     if trade is not None:
-        execution = usable(trade)
+        execution = _counted(trade)
         if execution is not trade:
             changes["execution"] = execution
     return msgspec.structs.replace(said, **changes) if changes else said

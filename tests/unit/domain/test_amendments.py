@@ -316,6 +316,42 @@ def test_after_the_grace_the_figure_is_booked_at_the_brokers_average() -> None:
     assert (bench.order().filled_quantity, bench.order().average_price) == (4, D("101.5"))
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_a_bust_while_a_figure_waits_or_after_it_is_inferred_is_asked_about(late: bool) -> None:
+    """The figure may be from before the bust: nothing is guessed, the broker says (scenario 83)."""
+    bench = DeskDriver()
+    bench.opened()
+    bench.trade("e2", "1", cumulative=D(3))
+    if late:
+        bench.advance(3_000)
+        assert bench.order().filled_quantity == 3
+    bench.bust("e1")
+    bench.advance(3_000)
+    assert bench.order().filled_quantity == (3 if late else 1)
+    shown = bench.snapshot(cumulative=1, sequence=bench.sequence + 1)
+    bench.look(
+        Sighting(snapshot=shown, executions=(execution("e2", "1"),), executions_complete=True)
+    )
+    bench.advance(60_000)
+    assert bench.order().filled_quantity == 1
+
+
+def test_a_filled_order_whose_inferred_rest_is_busted_works_again() -> None:
+    """FILLED by our own sum, the broker shows it working with less: it is open (scenario 83)."""
+    bench = DeskDriver(settings=Settings(inferred_grace_ms=0))
+    bench.opened()
+    bench.trade("e2", "6", cumulative=D(10), stamp_ns=5, sequence=0)
+    assert bench.order().status is Status.FILLED
+    bench.bust("e1", stamp_ns=6, sequence=0)
+    shown = bench.snapshot(status=Status.PARTIAL_FILL, cumulative=6, stamp_ns=6)
+    bench.look(
+        Sighting(snapshot=shown, executions=(execution("e2", "6"),), executions_complete=True)
+    )
+    order = bench.order()
+    assert (order.status, order.filled_quantity) == (Status.PARTIAL_FILL, 6)
+    assert bench.position().quantity == 6
+
+
 def test_a_smaller_figure_books_nothing_until_it_is_believed() -> None:
     """A poll that shows less is a suspected bust: asked, then the executions decide (trap 22)."""
     bench = DeskDriver()

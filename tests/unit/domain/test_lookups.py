@@ -214,6 +214,20 @@ def test_lookups_never_give_up_but_slow_down_and_alert() -> None:
     assert bench.order().status is Status.NEW
 
 
+def test_a_filled_order_with_an_unanswered_cancel_is_read_and_left_alone() -> None:
+    """Its end answers nothing: one question at a time until one is answered (trap 45)."""
+    bench = DeskDriver()
+    bench.opened()
+    bench.cancel()
+    bench.trade("e1", "10")
+    bench.advance(20_000)
+    assert [wish.stage for wish in bench.order().wishes] == [Stage.UNKNOWN]
+    assert 1 <= len(calls(bench, LookupOrder)) <= 4
+    assert len(calls(bench, CancelOrder)) == 1, "there is nothing to cancel any more"
+    bench.look(complete=True)
+    assert bench.order().is_settled
+
+
 def test_an_order_missing_from_the_list_is_asked_for_and_not_ended() -> None:
     """Not found either: an anomaly, asked again, never CANCELED (scenario 26; trap 17)."""
     bench = DeskDriver()

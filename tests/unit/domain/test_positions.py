@@ -49,15 +49,15 @@ def test_a_position_goes_long_short_and_through_zero_as_in_the_table() -> None:
 
 
 def test_profit_is_exact_again_whenever_the_position_is_flat() -> None:
-    """Thirds do not survive: flat, the profit is cash to the last digit."""
+    """Sevenths do not survive: flat, the profit is cash to the last digit."""
     position = Position(symbol="X")
     x = Instrument.of("X")
-    traded(position, "buy", 1, 10, "e1")
-    traded(position, "buy", 2, 11, "e2")
-    traded(position, "sell", 1, 12, "e3")
-    assert round(position.average_price, 20) == D("10.66666666666666666667")
-    traded(position, "sell", 2, 12, "e4")
-    assert position.realised(x) == 4
+    traded(position, "buy", 3, 91, "e1")
+    traded(position, "buy", 4, 103, "e2")
+    traded(position, "sell", 1, 110, "e3")
+    assert round(position.average_price, 20) == D("97.85714285714285714286")
+    traded(position, "sell", 6, 100, "e4")
+    assert position.realised(x) == 110 + 600 - 273 - 412
     assert position.book.cost == 0
 
 

@@ -242,6 +242,34 @@ def test_a_broker_that_cancels_to_replace_ends_nothing() -> None:
     assert (bench.order().broker_order_id, bench.order().quantity) == ("B2", 12)
 
 
+@pytest.mark.parametrize("word", ["trade", "replaced", "poll", "answer"])
+def test_a_broker_order_that_is_met_after_a_final_cancel_is_exposure(word: str) -> None:
+    """The cancel was done, and yet the replace opened an order: it is asked for (scenario 101)."""
+    bench = DeskDriver(capabilities=NEW_IDS)
+    bench.opened()
+    bench.replace(quantity="12")
+    bench.advance(5_000)
+    bench.cancel()
+    bench.answer(Accepted(final=True), wish=2)
+    assert (bench.order().status, bench.order().is_exposed) == (Status.CANCELED, False)
+    new = {"broker_order_id": "B2", "wire_id": bench.wire_id(1, 1)}
+    if word == "trade":
+        bench.trade("e1", "1", sequence=0, **new)
+    elif word == "replaced":
+        bench.say("replaced", number=1, sequence=0, **new)
+    elif word == "poll":
+        bench.poll(bench.snapshot(1, **new))
+    else:
+        bench.answer(Accepted(broker_order_id="B2", final=True), wish=1)
+    order = bench.order()
+    assert (order.status, order.is_exposed) == (Status.CANCELED, True)
+    for _ in range(2):
+        bench.advance(6_000)
+        bench.look(bench.snapshot(1, cumulative=order.filled_quantity, **new))
+    *_, last = (effect for effect in bench.effects if isinstance(effect, CancelOrder))
+    assert last.broker_order_id == "B2", "it was to be gone, and is cancelled again"
+
+
 @pytest.mark.parametrize("arrival", list(permutations(["canceled", "replaced", "answer"])))
 def test_a_replacement_that_is_met_after_the_cancel_is_exposure(arrival: tuple[str, ...]) -> None:
     """CANCELED, and then a broker order nobody knew: it is asked for and counted (scenario 101)."""
