@@ -252,9 +252,10 @@ def test_a_broker_order_that_is_met_after_a_final_cancel_is_exposure(word: str) 
     bench.cancel()
     bench.answer(Accepted(final=True), wish=2)
     assert (bench.order().status, bench.order().is_exposed) == (Status.CANCELED, False)
-    new = {"broker_order_id": "B2", "wire_id": bench.wire_id(1, 1)}
+    wire_id = bench.wire_id(1, 1)
+    new = {"broker_order_id": "B2", "wire_id": wire_id}
     if word == "trade":
-        bench.trade("e1", "1", sequence=0, **new)
+        bench.trade("e1", "1", sequence=0, broker_order_id="B2", wire_id=wire_id)
     elif word == "replaced":
         bench.say("replaced", number=1, sequence=0, **new)
     elif word == "poll":
