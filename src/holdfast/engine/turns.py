@@ -36,9 +36,10 @@ from holdfast.ports import Batch, Journal, StoredSnapshot
 _log = logging.getLogger("holdfast.runner")
 
 # Inputs of one turn: enough to share a commit, few enough that a cancel is not kept waiting.
-BATCH_MAX: Final = 256
-# Batches stepped ahead of the disk: one being written, one queued behind it, two being stepped.
-FLIGHTS_MAX: Final = 4
+BATCH_MAX: Final = 512
+# Batches ahead of the disk: one being written, one stepped meanwhile. More would only make them
+# smaller, and each commit costs the two threads the same number of hand-overs.
+FLIGHTS_MAX: Final = 2
 # A timer that is due again at once must not spin.
 TICK_APART_MIN_S: Final = 0.001
 # Records between two snapshots for each order in memory, of which a snapshot writes about a
