@@ -25,7 +25,7 @@ from holdfast.errors import InputError, UnsupportedOrderTypeError
 
 Amount: TypeAlias = Decimal | str | int
 
-# An order that may go out after a day was not meant for this session.
+# An order that may go out after a day was not meant for today.
 NOT_AFTER_MS_MAX: Final = 86_400_000
 
 # order type -> (takes a limit price, takes a stop price, takes a trail)
