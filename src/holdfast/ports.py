@@ -13,6 +13,7 @@ from msgspec import Struct
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.events import AnyEvent
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Snapshot
 
 
@@ -27,6 +28,16 @@ class OpenOrders(Struct, frozen=True, kw_only=True):
     snapshots: tuple[Snapshot, ...] = ()
     executions: tuple[tuple[str, str, Execution], ...] = ()
     complete: bool = False
+
+
+class AccountFigures(Struct, frozen=True, kw_only=True):
+    """What a broker says of the account as a whole: spendable money, and quantity by symbol.
+
+    `buying_power` is in the account's currency; see `Capabilities.power_after_orders`.
+    """
+
+    buying_power: Decimal | None = None
+    positions: dict[str, Decimal] = {}
 
 
 class Broker(Protocol):
@@ -69,6 +80,33 @@ class Broker(Protocol):
 
     async def listen(self, on_report: Callable[[Report], None], on_gap: Callable[[], None]) -> None:
         """Deliver reports until cancelled; `on_gap` after every interruption of the stream."""
+        ...
+
+
+class BatchCanceller(Protocol):
+    """What a broker can do besides, where its capabilities name `batch_cancel`."""
+
+    async def cancel_batch(self, orders: Sequence[CancelOrder]) -> Sequence[Outcome]:
+        """Ask for several orders to be cancelled in one call; one outcome each, in their order."""
+        ...
+
+
+class AccountTeller(Protocol):
+    """What a broker can do besides, where its capabilities name `account_data`."""
+
+    async def account(self) -> AccountFigures:
+        """Tell buying power and positions; raises whatever kept it from being known."""
+        ...
+
+
+class Quotes(Protocol):
+    """A source of prices: latest bid, offer and last, conflated by whoever listens."""
+
+    async def watch(self, on_quote: Callable[[Quote], None]) -> None:
+        """Deliver quotes until cancelled; `at_ns` is left 0, the listener stamps what arrives.
+
+        Returning or raising means that the source was interrupted: it is watched anew.
+        """
         ...
 
 

@@ -15,6 +15,7 @@ from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
+from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.reports import (
     Accepted,
     Execution,
@@ -130,7 +131,7 @@ class OrderMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = Desk(Settings())
+        self.desk = Desk(Settings(policies=Policies(limits=Limits.none())))
         self.shadow = Desk()
         self.now_ns = 1_000 * NS_PER_MS
         self.heard: list[Report] = []
@@ -167,7 +168,7 @@ class OrderMachine(RuleBasedStateMachine):
         before = self.desk.dump()
         decision = self.desk.step(given, self.now_ns)
         if decision.error is not None:
-            assert not decision.events
+            assert all(isinstance(event, e.RefusalRecorded) for event in decision.events)
             assert not decision.effects
         if not decision.events:
             assert self.desk.dump() == before, "no event, and yet something changed"

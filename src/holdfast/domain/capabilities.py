@@ -17,6 +17,9 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     `ordered_session` says that answers come in the order of the requests, as in a FIX session.
     `lists_executions` says that each trade is told singly; otherwise an order that ended is read
     once more for its final figure.
+    `batch_cancel` says that one call cancels many orders and answers for each.
+    `account_data` says that the broker tells buying power and positions; where
+    `power_after_orders`, its figure has working orders taken off already.
     """
 
     order_types: frozenset[OrderType] = frozenset(OrderType)
@@ -29,3 +32,6 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     notional: bool = True
     ordered_session: bool = False
     lists_executions: bool = True
+    batch_cancel: bool = False
+    account_data: bool = False
+    power_after_orders: bool = False

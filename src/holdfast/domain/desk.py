@@ -17,41 +17,57 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from holdfast.domain import commands, inputs
+from holdfast.domain import (
+    accounts,
+    commands,
+    externals,
+    flattening,
+    hearing,
+    inputs,
+    requoting,
+    sweeping,
+    switches,
+)
 from holdfast.domain import events as e
 from holdfast.domain.answers import absorb_answer
 from holdfast.domain.attend import ask, attend, note_end_of_time
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import Effect
+from holdfast.domain.guard import Guard
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.lookups import absorb_lookup
+from holdfast.domain.memo import Memo
 from holdfast.domain.order import Order
 from holdfast.domain.outbox import effect_of
 from holdfast.domain.positions import Position
 from holdfast.domain.queries import Queries
-from holdfast.domain.reporting import absorb
-from holdfast.domain.reports import Execution, LookupResult, Report, Snapshot
-from holdfast.domain.sanity import UnusableError, usable, usable_sighting
+from holdfast.domain.quotes import Quote
+from holdfast.domain.refusals import record_refusal
+from holdfast.domain.reports import LookupResult
+from holdfast.domain.requoting import follow
+from holdfast.domain.sanity import UnusableError, usable_sighting
 from holdfast.domain.settings import Settings
-from holdfast.domain.snapshots import absorb_poll
 from holdfast.domain.state import FORMAT, State
-from holdfast.domain.trades import book_trade
+from holdfast.domain.sweeping import due_ns
+from holdfast.domain.switches import settle
 from holdfast.domain.values import Side
-from holdfast.domain.work import NS_PER_MS, anomaly
-from holdfast.errors import HoldfastError
+from holdfast.domain.work import anomaly
+from holdfast.errors import HoldfastError, OrderRefused
 
 # Orders that one archiving takes out of memory, so that a step stays short.
 ARCHIVED_PER_STEP_MAX: Final = 1_000
 # Archiving begins this far above the bound, so that it is done in batches.
 ARCHIVE_SLACK: Final = 512
+# Looks at what a step touched, each of which may touch more: a cancel, then its order's successor.
+CONTROL_ROUNDS_MAX: Final = 8
 
 
 class Decision(Struct):
     """What a step decided: events to make durable, then effects to carry out.
 
-    For a command, `number` is the order it is about, `error` its refusal, and `repeat` says that
-    it named an order that existed already.
+    For a command, `number` is the order it is about (`numbers` where there are several), `error`
+    its refusal, and `repeat` says that it named an order that existed already.
     """
 
     events: list[e.AnyEvent]
@@ -59,6 +75,7 @@ class Decision(Struct):
     number: int = 0
     error: HoldfastError | None = None
     repeat: bool = False
+    numbers: tuple[int, ...] = ()
 
 
 class Desk(Queries):
@@ -69,6 +86,8 @@ class Desk(Queries):
         super().__init__(state or State())
         self.settings = settings or Settings()
         self.capabilities = Capabilities()
+        self.quotes: dict[str, Quote] = {}
+        self.memo = Memo()
         self.now_ns = 0
         self._decision = Decision([], [])
         self._touched: dict[int, Order] = {}
@@ -92,7 +111,10 @@ class Desk(Queries):
 
     def next_deadline(self) -> int | None:
         """Return the desk time at which to tick next, or None."""
-        return self.state.next_due_ns()
+        orders_ns, desk_ns = self.state.next_due_ns(), due_ns(self)
+        if orders_ns is None or desk_ns is None:
+            return desk_ns if orders_ns is None else orders_ns
+        return min(orders_ns, desk_ns)
 
     def step(self, given: Input, now_ns: int) -> Decision:
         """Take one input at a desk time and decide; events are applied already.
@@ -108,10 +130,23 @@ class Desk(Queries):
             if decision.events:
                 raise
             decision.error = error
+            if isinstance(error, OrderRefused):
+                record_refusal(self, given, error)
             return decision
-        for order in self._touched.values():
-            attend(self, order)
+        self._control()
         return decision
+
+    def _control(self) -> None:
+        """Bring about what is due for every order that was touched, and for the desk itself."""
+        for _ in range(CONTROL_ROUNDS_MAX):
+            touched, self._touched = self._touched, {}
+            for order in touched.values():
+                attend(self, order)
+                follow(self, order)
+            settle(self)
+            if not self._touched:
+                return
+        raise AssertionError(f"control of the desk did not come to rest: {list(self._touched)}")
 
     @property
     def wall_ns(self) -> int:
@@ -137,6 +172,11 @@ class Desk(Queries):
             ask(self, order, reason)
 
     @property
+    def guard(self) -> Guard:
+        """What the policies remember."""
+        return self.state.stored.guard
+
+    @property
     def instruments(self) -> dict[str, Instrument]:
         """The instruments defined on this desk."""
         return self.state.stored.instruments
@@ -159,7 +199,8 @@ class Desk(Queries):
         """Tell whether the desk ever had an order or balance in the symbol."""
         return symbol in self.state.stored.traded
 
-    def _touch(self, number: int) -> None:
+    def touch(self, number: int) -> None:
+        """Look at an order again before the step ends."""
         order = self.state.order(number)
         if order is not None:
             self._touched[number] = order
@@ -171,8 +212,13 @@ class Desk(Queries):
             epoch=given.epoch,
             account=given.account,
             currency=given.currency,
+            mode=given.mode,
         )
         self.out(opened)
+
+    def result(self, *numbers: int) -> None:
+        """Say which orders a command is about."""
+        self._decision.numbers = numbers
 
     def _submit(self, given: inputs.Submit) -> None:
         decision = self._decision
@@ -180,15 +226,15 @@ class Desk(Queries):
 
     def _adopt(self, given: inputs.Adopt) -> None:
         self._decision.number = commands.adopt(self, given)
-        self._touch(self._decision.number)
+        self.touch(self._decision.number)
 
     def _cancel(self, given: inputs.Cancel) -> None:
         self._decision.number = commands.cancel(self, given)
-        self._touch(self._decision.number)
+        self.touch(self._decision.number)
 
     def _replace(self, given: inputs.Replace) -> None:
         self._decision.number = commands.replace(self, given)
-        self._touch(self._decision.number)
+        self.touch(self._decision.number)
 
     def _resolve(self, given: inputs.Resolve) -> None:
         self._decision.number = commands.resolve(self, given)
@@ -205,7 +251,7 @@ class Desk(Queries):
             anomaly(self, "ANSWER_WITHOUT_ORDER", f"an answer for order {given.number}")
             return
         absorb_answer(self, order, given)
-        self._touch(given.number)
+        self.touch(given.number)
 
     def _looked(self, given: inputs.Looked) -> None:
         order = self.state.order(given.number)
@@ -218,69 +264,7 @@ class Desk(Queries):
             anomaly(self, "UNUSABLE_REPORT", f"{given.result}: {error}"[:500], given.number)
             result = LookupResult(text="unusable")
         absorb_lookup(self, order, msgspec.structs.replace(given, result=result))
-        self._touch(given.number)
-
-    def _reported(self, given: inputs.Reported) -> None:
-        try:
-            report = usable(given.report)
-        except UnusableError as error:
-            anomaly(self, "UNUSABLE_REPORT", f"{given.report}: {error}"[:500])
-            return
-        order = self._named(report)
-        if order is None:
-            anomaly(
-                self,
-                "UNKNOWN_ORDER",
-                f"a {report.kind} report of {report.broker_order_id or report.wire_id!r}, "
-                "which is no order of this desk",
-            )
-            return
-        absorb(self, order, report)
-        self._touch(order.number)
-
-    def _named(self, said: Report | Snapshot) -> Order | None:
-        """Find the order that a broker means: by our id first, then by any id it has had."""
-        number = self.owner_of(said.wire_id)
-        if not number and isinstance(said, Report):
-            number = self.owner_of(said.orig_wire_id)
-        if not number and said.broker_order_id:
-            number = self.state.names.get(f"b:{said.broker_order_id}", 0)
-        return self.state.order(number) if number else None
-
-    def _polled(self, given: inputs.Polled) -> None:
-        for wire_id, broker_order_id, execution in given.executions:
-            said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
-            order = self._named(said)
-            if order is not None and self._can_use(execution, order):
-                book_trade(self, order, said, usable(execution))
-                self._touch(order.number)
-        listed: set[int] = set()
-        for snapshot in given.snapshots:
-            order = self._named(snapshot)
-            if order is None:
-                continue
-            listed.add(order.number)
-            if self._can_use(snapshot, order):
-                absorb_poll(self, order, usable(snapshot), given.asked_ns)
-                self._touch(order.number)
-        if given.complete:
-            self._ask_for_missing(listed, given.asked_ns)
-
-    def _can_use(self, said: Execution | Snapshot, order: Order) -> bool:
-        try:
-            usable(said)
-        except UnusableError as error:
-            anomaly(self, "UNUSABLE_REPORT", f"{said}: {error}"[:500], order.number)
-            return False
-        return True
-
-    def _ask_for_missing(self, listed: set[int], asked_ns: int) -> None:
-        """An order that should work and is not listed is asked for; its absence ends nothing."""
-        quiet_ns = self.settings.quiet_ms * NS_PER_MS
-        for order in self.state.active.values():
-            settled = asked_ns >= order.updated_ns + quiet_ns
-            if order.is_working and settled and order.number not in listed:
-                self.look_up(order, "missing from the open orders")
+        self.touch(given.number)
 
     def _connected(self, given: inputs.Connected) -> None:
         self.capabilities = given.capabilities
@@ -289,6 +273,7 @@ class Desk(Queries):
         resumed = e.DeskResumed(
             at_ns=self.now_ns, wall_offset_ns=given.wall_offset_ns, retry_at_ns=self.now_ns
         )
+        self.memo.reconciled = False
         self.out(resumed)
 
     def _clock_step(self, given: inputs.ClockStep) -> None:
@@ -299,6 +284,7 @@ class Desk(Queries):
             note_end_of_time(self, order)
             self._touched[order.number] = order
             self.state.watch(order)
+        sweeping.tick(self)
 
     def _archive(self, given: inputs.Archive) -> None:
         excess = len(self.state.finished) - self.settings.finished_orders_max
@@ -330,8 +316,8 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.SetOpeningBalance: Desk._set_opening_balance,
     inputs.Answer: Desk._answer,
     inputs.Looked: Desk._looked,
-    inputs.Reported: Desk._reported,
-    inputs.Polled: Desk._polled,
+    inputs.Reported: hearing.reported,
+    inputs.Polled: hearing.polled,
     inputs.Connected: Desk._connected,
     inputs.Resume: Desk._resume,
     inputs.ClockStep: Desk._clock_step,
@@ -339,6 +325,24 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.Archive: Desk._archive,
     inputs.Recalled: Desk._recalled,
     inputs.Quarantined: Desk._quarantined,
+    inputs.CancelAll: sweeping.cancel_all,
+    inputs.ManageOrders: sweeping.manage,
+    inputs.Quoted: requoting.quoted,
+    inputs.EngageKillSwitch: switches.engage,
+    inputs.ReleaseKillSwitch: switches.release,
+    inputs.CloseBreaker: switches.close_breaker,
+    inputs.Raise: switches.raise_alert,
+    inputs.Flatten: flattening.flatten,
+    inputs.AccountSeen: accounts.account_seen,
+    inputs.AdoptExternal: externals.adopt_external,
+    inputs.Checked: hearing.checked,
 }
 
-__all__ = ["ARCHIVED_PER_STEP_MAX", "ARCHIVE_SLACK", "FORMAT", "Decision", "Desk"]
+__all__ = [
+    "ARCHIVED_PER_STEP_MAX",
+    "ARCHIVE_SLACK",
+    "CONTROL_ROUNDS_MAX",
+    "FORMAT",
+    "Decision",
+    "Desk",
+]

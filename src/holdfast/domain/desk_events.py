@@ -15,12 +15,16 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag
 
 
 class DeskOpened(Event, frozen=True, kw_only=True, tag="desk_opened"):
-    """The first record of a desk: what its wire ids begin with, and what it settles in."""
+    """The first record of a desk: what its wire ids begin with, and what it settles in.
+
+    `mode` is `dry_run`, `paper` or `live`; a desk keeps it for its life.
+    """
 
     desk: str
     epoch: str
     account: str
     currency: str
+    mode: str = "paper"
 
 
 class InstrumentDefined(Event, frozen=True, kw_only=True, tag="instrument_defined"):

@@ -25,10 +25,14 @@ class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
     terms: OrderTerms
     not_after_ns: int
     sent_ns: int = 0
+    role: str = ""
 
 
 class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
-    """Cancel the order that `broker_order_id` (or, where empty, `wire_id`) names."""
+    """Cancel the order that `broker_order_id` (or, where empty, `wire_id`) names.
+
+    Effects of one `batch` may be carried out in one call; 0 belongs to none.
+    """
 
     number: int
     wish: int
@@ -39,6 +43,7 @@ class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
     symbol: str
     not_after_ns: int
     sent_ns: int = 0
+    batch: int = 0
 
 
 class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):

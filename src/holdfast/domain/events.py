@@ -42,6 +42,23 @@ from holdfast.domain.order_events import (
     ReportNoted,
     SnapshotReleased,
 )
+from holdfast.domain.policy_events import (
+    AlertRaised,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerProbed,
+    BuyingPowerSet,
+    DayBegan,
+    ExternalAdopted,
+    FlattenEnded,
+    FlattenStarted,
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    OrdersSwept,
+    RefusalRecorded,
+    RequoteDecided,
+    StatusChecked,
+)
 from holdfast.domain.wish_events import (
     CancelRequested,
     LookupEnded,
@@ -95,6 +112,21 @@ AnyEvent: TypeAlias = (
     | AnomalyRecorded
     | OrdersArchived
     | OrderRecalled
+    | AlertRaised
+    | BreakerClosed
+    | BreakerOpened
+    | BreakerProbed
+    | BuyingPowerSet
+    | DayBegan
+    | ExternalAdopted
+    | FlattenEnded
+    | FlattenStarted
+    | KillSwitchEngaged
+    | KillSwitchReleased
+    | OrdersSwept
+    | RefusalRecorded
+    | RequoteDecided
+    | StatusChecked
 )
 
 KINDS: Final[dict[type, str]] = {
@@ -103,19 +135,30 @@ KINDS: Final[dict[type, str]] = {
 
 __all__ = [
     "KINDS",
+    "AlertRaised",
     "AliveReported",
     "AnomalyRecorded",
     "AnyEvent",
+    "BreakerClosed",
+    "BreakerOpened",
+    "BreakerProbed",
     "BrokerOrderEnded",
+    "BuyingPowerSet",
     "CancelRequested",
     "ClockStepped",
     "ConditionChanged",
     "CumulativeReported",
+    "DayBegan",
     "DeskOpened",
     "DeskResumed",
     "Event",
     "ExecutionCorrected",
+    "ExternalAdopted",
+    "FlattenEnded",
+    "FlattenStarted",
     "InstrumentDefined",
+    "KillSwitchEngaged",
+    "KillSwitchReleased",
     "LookupEnded",
     "LookupStarted",
     "OpeningBalanceSet",
@@ -134,9 +177,13 @@ __all__ = [
     "OrderRevived",
     "OrderSubmitted",
     "OrdersArchived",
+    "OrdersSwept",
+    "RefusalRecorded",
     "ReplaceRequested",
     "ReportNoted",
+    "RequoteDecided",
     "SnapshotReleased",
+    "StatusChecked",
     "WishAcknowledged",
     "WishClosed",
     "WishDelayed",

@@ -19,8 +19,9 @@ from holdfast.domain.executions import (
     notional,
     take_inferred,
 )
+from holdfast.domain.fold_policies import POLICY_FOLDS
 from holdfast.domain.fold_wishes import WISH_FOLDS, Fold
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order, Stage, WishKind
 from holdfast.domain.reports import Execution
 from holdfast.domain.transitions import (
     CONDITIONS,
@@ -44,57 +45,6 @@ _WORDS: Final = {
     Condition.ABANDONED: Word.ABANDON,
     Condition.NONE: Word.NEW,
 }
-
-
-def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
-    """Begin an order: NEW, with its submit on the way."""
-    submit = Wish(
-        wish=0,
-        kind=WishKind.SUBMIT,
-        stage=Stage.WAITING,
-        sent_ns=event.at_ns,
-        due_ns=event.deadline_ns,
-        not_after_ns=event.not_after_ns,
-    )
-    return Order(
-        number=event.number,
-        terms=event.terms,
-        asked=event.terms,
-        created_ns=event.at_ns,
-        updated_ns=event.at_ns,
-        client_order_id=event.client_order_id or wire_id,
-        wire_id=wire_id,
-        idempotency_key=event.idempotency_key,
-        strategy=event.strategy,
-        quantity=event.terms.quantity,
-        largest=event.terms.quantity,
-        wishes=[submit],
-    )
-
-
-def adopted_order(event: e.OrderAdopted) -> Order:
-    """Begin an order that is on its way already, if it is: its submit is to be looked up."""
-    submit = Wish(
-        wish=0,
-        kind=WishKind.SUBMIT,
-        stage=Stage.UNKNOWN,
-        sent_ns=event.at_ns,
-        due_ns=event.at_ns,
-    )
-    return Order(
-        number=event.number,
-        terms=event.terms,
-        asked=event.terms,
-        created_ns=event.at_ns,
-        updated_ns=event.at_ns,
-        client_order_id=event.client_order_id or event.wire_id,
-        wire_id=event.wire_id,
-        adopted=True,
-        strategy=event.strategy,
-        quantity=event.terms.quantity,
-        largest=event.terms.quantity,
-        wishes=[submit],
-    )
 
 
 def is_full(order: Order, lot: Decimal) -> bool:
@@ -375,6 +325,7 @@ def _resolved(order: Order, event: e.OrderResolved, _lot: Decimal) -> list[Chang
 
 _FOLDS: Final[dict[type, Fold]] = {
     **WISH_FOLDS,
+    **POLICY_FOLDS,
     e.OrderAccepted: _accepted,
     e.OrderRejected: _rejected,
     e.OrderFailed: _failed,

@@ -16,7 +16,7 @@ Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
 
 def _cancel_requested(order: Order, event: e.CancelRequested, _lot: Decimal) -> list[Change]:
     order.wanted_gone = True
-    _ask(order, event, WishKind.CANCEL)
+    _ask(order, event, WishKind.CANCEL).batch = event.batch
     return []
 
 

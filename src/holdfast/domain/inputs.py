@@ -3,12 +3,14 @@
 An input is a value. None of them is journaled; what the desk makes of them is.
 """
 
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Snapshot
 from holdfast.domain.requests import Amount, OrderRequest, OrderTerms
 
@@ -68,6 +70,93 @@ class SetOpeningBalance(Struct, frozen=True, gc=False, kw_only=True):
     price: Amount
 
 
+class CancelAll(Struct, frozen=True, gc=False, kw_only=True):
+    """A caller wants all working orders gone, of a symbol or strategy where one is named.
+
+    Reduce-only orders protect positions and stay, unless `leave_unprotected` is set.
+    """
+
+    symbol: str = ""
+    strategy: str | None = None
+    leave_unprotected: bool = False
+    by: str = ""
+    reason: str = ""
+
+
+class ManageOrders(Struct, frozen=True, gc=False, kw_only=True):
+    """Look now for orders that have waited too long; time does the same by itself."""
+
+    by: str = ""
+
+
+class EngageKillSwitch(Struct, frozen=True, gc=False, kw_only=True):
+    """Let no entry out any more, and cancel those that are or flatten everything."""
+
+    by: str
+    reason: str
+    action: Literal["cancel", "flatten"] = "cancel"
+
+
+class ReleaseKillSwitch(Struct, frozen=True, gc=False, kw_only=True):
+    """Let entries out again."""
+
+    by: str
+    reason: str
+
+
+class CloseBreaker(Struct, frozen=True, gc=False, kw_only=True):
+    """A person says that the cause is gone."""
+
+    by: str
+    reason: str
+
+
+class Flatten(Struct, frozen=True, gc=False, kw_only=True):
+    """Close the position of a symbol, or of all where none is named: cancel, confirm, exit."""
+
+    symbol: str = ""
+    by: str
+    reason: str
+
+
+class Raise(Struct, frozen=True, gc=False, kw_only=True):
+    """Something outside the desk that people should see, to be journaled as an alert."""
+
+    code: str
+    text: str
+    symbol: str = ""
+    strategy: str = ""
+
+
+class Checked(Struct, frozen=True, gc=False, kw_only=True):
+    """A caller asked the broker for an order; `polled` is what it said, if it said anything."""
+
+    number: int
+    tries: int
+    polled: "Polled | None" = None
+
+
+class Quoted(Struct, frozen=True, gc=False):
+    """The latest quotes, conflated by the shell: one per symbol."""
+
+    quotes: tuple[Quote, ...]
+
+
+class AccountSeen(Struct, frozen=True, gc=False, kw_only=True):
+    """What the account may spend, as asked at `asked_ns`, when `Guard.opened` was `opened`."""
+
+    buying_power: Decimal
+    asked_ns: int
+    opened: Decimal
+
+
+class AdoptExternal(Struct, frozen=True, gc=False, kw_only=True):
+    """The account has an order that no desk placed; `snapshot` says what it is."""
+
+    snapshot: Snapshot
+    asked_ns: int
+
+
 class Answer(Struct, frozen=True, gc=False, kw_only=True):
     """How a submit, cancel or replace ended, as the account link saw it."""
 
@@ -108,6 +197,7 @@ class Open(Struct, frozen=True, gc=False, kw_only=True):
     epoch: str
     account: str
     currency: str = "USD"
+    mode: Literal["dry_run", "paper", "live"] = "paper"
 
 
 class Connected(Struct, frozen=True, gc=False):
@@ -151,7 +241,21 @@ class Quarantined(Struct, frozen=True, gc=False, kw_only=True):
     error: str
 
 
-Command: TypeAlias = Submit | Cancel | Replace | Resolve | Define | SetOpeningBalance
+Command: TypeAlias = (
+    Submit
+    | Cancel
+    | CancelAll
+    | Replace
+    | Resolve
+    | Define
+    | SetOpeningBalance
+    | ManageOrders
+    | EngageKillSwitch
+    | ReleaseKillSwitch
+    | CloseBreaker
+    | Flatten
+    | Raise
+)
 Input: TypeAlias = (
     Command
     | Open
@@ -160,6 +264,10 @@ Input: TypeAlias = (
     | Looked
     | Reported
     | Polled
+    | Checked
+    | Quoted
+    | AccountSeen
+    | AdoptExternal
     | Connected
     | Resume
     | ClockStep

@@ -48,6 +48,7 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
     `told_ns` is when the broker acknowledged it as pending, `looks` how often it was asked for.
     `duplicate` says that it was refused as a repeat: the order exists, whatever is not found.
+    `batch` is the number under which a cancel first goes out together with others.
     The terms belong to a replace; None leaves a term as it is. `leaves` is what was left to fill
     when it was sent: the size that a broker which counts anew gives to the order it opens.
     """
@@ -63,6 +64,7 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     delays: int = 0
     looks: int = 0
     duplicate: bool = False
+    batch: int = 0
     leaves: Decimal | None = None
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
@@ -104,6 +106,10 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     snapshot that waits for the executions behind its figure. `alive` is None, or how often the
     broker confirmed that the ended order works. `wanted_gone` says that somebody asked to cancel
     and that the broker has not refused it. `seen` are the newest report ids.
+    `role` names the policy that made the order, `reducing` says that it was let through as an
+    exit, `external` that no desk placed it. `estimate` is a price for orders without one. A pegged
+    order was moved `requotes` times, last at `requoted_ns`; `moving_to` is the price that its
+    successor gets once the cancel is confirmed, `successor` that order's number.
     """
 
     number: int
@@ -115,6 +121,15 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     adopted: bool = False
     idempotency_key: str = ""
     strategy: str = ""
+    role: str = ""
+    reducing: bool = False
+    external: bool = False
+    estimate: Decimal | None = None
+    succeeds: int = 0
+    successor: int = 0
+    requotes: int = 0
+    requoted_ns: int = 0
+    moving_to: Decimal | None = None
     status: Status = Status.NEW
     condition: Condition = Condition.NONE
     quantity: Decimal | None = None
@@ -163,6 +178,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
             and self.alive is None
             and self.lookup is None
             and self.held is None
+            and self.moving_to is None
         )
 
     @property
@@ -173,6 +189,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
             or self.wanted_gone
             or self.lookup is not None
             or (self.held is not None)
+            or self.moving_to is not None
         )
 
     @property

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from holdfast.domain.desk_events import Event
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import Execution, Snapshot
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import Condition
@@ -12,7 +13,9 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     """The caller's order was taken and is sent under the wire id that its number gives.
 
     `deadline_ns` is when a missing answer counts as unknown, `not_after_ns` when the order may
-    last be sent. An empty `client_order_id` is the wire id itself.
+    last be sent. An empty `client_order_id` is the wire id itself. `reducing` says that it was let
+    through as an exit, `forced` that the caller overruled a limit. `role` tells what a policy made
+    it for, `succeeds` whose remainder it takes over. `quote` is the one that its checks used.
     """
 
     number: int
@@ -22,6 +25,11 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     client_order_id: str = ""
     idempotency_key: str = ""
     strategy: str = ""
+    role: str = ""
+    reducing: bool = False
+    forced: bool = False
+    succeeds: int = 0
+    quote: Quote | None = None
 
 
 class OrderAdopted(Event, frozen=True, kw_only=True, tag="order_adopted"):

@@ -26,6 +26,7 @@ def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
             terms=event.terms,
             not_after_ns=event.not_after_ns,
             sent_ns=event.at_ns,
+            role=event.role,
         )
     if isinstance(event, e.WishSent):
         order = state.order(event.number)
@@ -48,6 +49,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             terms=order.asked,
             not_after_ns=wish.not_after_ns,
             sent_ns=wish.sent_ns,
+            role=order.role,
         )
     if wish.kind is WishKind.CANCEL:
         return CancelOrder(
@@ -60,6 +62,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             symbol=order.terms.symbol,
             not_after_ns=wish.not_after_ns,
             sent_ns=wish.sent_ns,
+            batch=wish.batch if wish.attempt == 1 else 0,
         )
     return ReplaceOrder(
         number=order.number,

@@ -44,6 +44,25 @@ _CHOICES: Final[dict[type[StrEnum], dict[str, StrEnum]]] = {
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
+class PegTo(StrEnum):
+    """The price that a pegged order follows."""
+
+    BID = "bid"
+    ASK = "ask"
+    MID = "mid"
+
+
+class Peg(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What a pegged limit order follows: a price of the quote plus `offset` (signed, per unit).
+
+    `worst` is the limit price that it never goes past: the slippage guard, fixed at the start.
+    """
+
+    to: PegTo
+    offset: Decimal
+    worst: Decimal
+
+
 class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     """A new order as the caller writes it; amounts as Decimal, int or decimal string.
 
@@ -52,6 +71,9 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     and `idempotency_key` are the caller's own, unique for the journal's life: the same id with
     the same request returns the first order. `force` lets an exit pass that could exceed the
     position. `not_after_ms` is how long after the call the order may still be sent.
+    A limit order may have a `reference_price` in the place of its limit price: the desk's pricing
+    policy makes one of the other. Or it may follow a price: `peg` is `bid`, `ask` or `mid`, and
+    `peg_offset` (signed) is added to it.
     """
 
     symbol: str
@@ -72,6 +94,9 @@ class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     strategy: str = ""
     not_after_ms: int | None = None
     force: bool = False
+    reference_price: Amount | None = None
+    peg: str | None = None
+    peg_offset: Amount | None = None
 
     def __post_init__(self) -> None:
         """Refuse a symbol that could not even be looked for."""
@@ -95,6 +120,8 @@ class OrderTerms(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     post_only: bool = False
     reduce_only: bool = False
     extended_hours: bool = False
+    reference_price: Decimal | None = None
+    peg: Peg | None = None
 
 
 def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:

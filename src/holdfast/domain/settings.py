@@ -2,8 +2,10 @@
 
 from msgspec import Struct
 
+from holdfast.domain.policies import Policies
 
-class Settings(Struct, frozen=True, gc=False, kw_only=True):
+
+class Settings(Struct, frozen=True, kw_only=True):
     """Waits in milliseconds, bounds in number.
 
     `ack_wait_ms`: a request without an answer for so long has an unknown outcome.
@@ -16,6 +18,7 @@ class Settings(Struct, frozen=True, gc=False, kw_only=True):
     `retries_max`: how often a request that was provably not processed is repeated.
     `resends_max`: how often a submit proven absent is sent again under the same wire id.
     `finished_orders_max`: ended orders kept in memory.
+    `policies`: pricing, limits, breaker, stale orders, re-quotes and alerts.
     """
 
     ack_wait_ms: int = 5_000
@@ -28,6 +31,7 @@ class Settings(Struct, frozen=True, gc=False, kw_only=True):
     retries_max: int = 3
     resends_max: int = 2
     finished_orders_max: int = 10_000
+    policies: Policies = Policies()
 
     def __post_init__(self) -> None:
         """Refuse settings under which silence could be taken for absence."""

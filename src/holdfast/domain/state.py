@@ -16,15 +16,17 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.domain import events as e
+from holdfast.domain.entering import adopted_order, external_order, new_order
 from holdfast.domain.executions import Change
-from holdfast.domain.fold import adopted_order, fold, new_order
+from holdfast.domain.fold import fold
+from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, Guard
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.positions import Position
 from holdfast.domain.values import ONE, ZERO, Side, Status, add
 
 # Raised with every change of meaning in what `dump` writes; another number is folded anew.
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class Stored(Struct, kw_only=True, omit_defaults=True):
@@ -34,6 +36,7 @@ class Stored(Struct, kw_only=True, omit_defaults=True):
     epoch: str = ""
     account: str = ""
     currency: str = ""
+    mode: str = "paper"
     next_number: int = 1
     wall_offset_ns: int = 0
     at_ns: int = 0
@@ -42,6 +45,7 @@ class Stored(Struct, kw_only=True, omit_defaults=True):
     positions: dict[str, Position] = msgspec.field(default_factory=dict)
     traded: dict[str, int] = msgspec.field(default_factory=dict)
     anomalies: dict[str, int] = msgspec.field(default_factory=dict)
+    guard: Guard = msgspec.field(default_factory=Guard)
     orders: list[msgspec.Raw] = msgspec.field(default_factory=list)
 
 
@@ -198,12 +202,19 @@ class State:
         if special is not None:
             special(self, event)
             return
+        desk_fold = DESK_FOLDS.get(type(event))
+        if desk_fold is not None:
+            desk_fold(self.stored.guard, event)
+            return
         number: int = event.number  # type: ignore[union-attr]  # all others are about an order
         order = self.active.get(number) or self.order(number)
         if order is None:
             message = f"{type(event).__name__} of order {number}, which is not in memory"
             raise LookupError(message)
         before = order.status
+        guard_fold = ORDER_FOLDS.get(type(event))
+        if guard_fold is not None:
+            guard_fold(self.stored.guard, event, order)
         changes = fold(order, event, self.lot(order.terms.symbol))
         if changes:
             self._trade(order, changes)
@@ -273,12 +284,21 @@ class State:
         self.watch(order)
 
     def _submitted(self, event: e.OrderSubmitted) -> None:
+        DESK_FOLDS[e.OrderSubmitted](self.stored.guard, event)
         self._enter(new_order(event, self.wire_id(event.number)), event)
+        before = self.order(event.succeeds) if event.succeeds else None
+        if before is not None:
+            before.successor, before.moving_to = event.number, None
 
     def _adopted(self, event: e.OrderAdopted) -> None:
         self._enter(adopted_order(event), event)
 
-    def _enter(self, order: Order, event: e.OrderSubmitted | e.OrderAdopted) -> None:
+    def _external(self, event: e.ExternalAdopted) -> None:
+        self._enter(external_order(event), event)
+
+    def _enter(
+        self, order: Order, event: e.OrderSubmitted | e.OrderAdopted | e.ExternalAdopted
+    ) -> None:
         self.stored.next_number = event.number + 1
         symbol = event.terms.symbol
         self.stored.traded[symbol] = self.stored.traded.get(symbol, 0) + 1
@@ -288,6 +308,7 @@ class State:
         stored = self.stored
         stored.name, stored.epoch = event.desk, event.epoch
         stored.account, stored.currency = event.account, event.currency
+        stored.mode = event.mode
         self.wire_prefix = self._prefix()
 
     def _defined(self, event: e.InstrumentDefined) -> None:
@@ -348,6 +369,7 @@ _SPECIAL: Final[dict[type, Any]] = {
     e.ClockStepped: State._clock,
     e.DeskResumed: State._resumed,
     e.OrderAdopted: State._adopted,
+    e.ExternalAdopted: State._external,
     e.OrderSubmitted: State._submitted,
     e.AnomalyRecorded: State._anomaly,
     e.OrdersArchived: State._archived,

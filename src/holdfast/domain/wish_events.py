@@ -6,12 +6,16 @@ from holdfast.domain.desk_events import Event
 
 
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
-    """Somebody wants the order gone; `WishSent` follows when its turn comes."""
+    """Somebody wants the order gone; `WishSent` follows when its turn comes.
+
+    Orders of one `batch` are cancelled in one call where the broker has such a call.
+    """
 
     number: int
     wish: int
     by: str = ""
     reason: str = ""
+    batch: int = 0
 
 
 class ReplaceRequested(Event, frozen=True, kw_only=True, tag="replace_requested"):

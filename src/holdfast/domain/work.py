@@ -6,7 +6,9 @@ from typing import Final, Protocol
 
 from holdfast.domain import events as e
 from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.guard import Guard
 from holdfast.domain.order import Order
+from holdfast.domain.quotes import Quote
 from holdfast.domain.settings import Settings
 
 NS_PER_MS: Final = 1_000_000
@@ -18,6 +20,13 @@ class Work(Protocol):
     now_ns: int
     settings: Settings
     capabilities: Capabilities
+
+    quotes: dict[str, Quote]
+
+    @property
+    def guard(self) -> Guard:
+        """What the policies remember."""
+        ...
 
     @property
     def wall_ns(self) -> int:

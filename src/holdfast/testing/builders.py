@@ -17,7 +17,9 @@ from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import Effect, LookupOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
+from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.positions import Position
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import (
     Accepted,
     Execution,
@@ -54,9 +56,14 @@ class DeskDriver:
         settings: Settings | None = None,
         capabilities: Capabilities | None = None,
         instruments: Sequence[Instrument] = (Instrument.of("X"),),
+        policies: Policies | None = None,
     ) -> None:
-        """Open a desk named `d` in USD, connected to a broker with these capabilities."""
-        self.settings = settings or Settings()
+        """Open a desk named `d` in USD, connected to a broker with these capabilities.
+
+        Without `policies` nothing is limited: a test names the limits that it is about.
+        """
+        policies = policies or Policies(limits=Limits.none())
+        self.settings = msgspec.structs.replace(settings or Settings(), policies=policies)
         self.desk = Desk(self.settings)
         self.now_ns = START_NS
         self.events: list[e.AnyEvent] = []
@@ -239,6 +246,22 @@ class DeskDriver:
             if isinstance(effect, LookupOrder) and effect.number == number:
                 return effect
         raise LookupError(f"nothing was ever asked about order {number}")
+
+    def quote(
+        self,
+        bid: object = None,
+        ask: object = None,
+        last: object = None,
+        *,
+        symbol: str = "X",
+    ) -> Decision:
+        """Let a quote arrive."""
+        self.now_ns += NS_PER_MS
+        prices = [None if price is None else Decimal(str(price)) for price in (bid, ask, last)]
+        quote = Quote(
+            symbol=symbol, bid=prices[0], ask=prices[1], last=prices[2], at_ns=self.now_ns
+        )
+        return self.step(inputs.Quoted((quote,)), after_ms=0)
 
     def order(self, number: int = 1) -> Order:
         """Return an order in memory."""

@@ -1,0 +1,81 @@
+"""How an order begins: submitted here, sent past the journal, or placed by somebody else."""
+
+from holdfast.domain import events as e
+from holdfast.domain.executions import Leg
+from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.values import Status
+
+
+def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
+    """Begin an order: NEW, with its submit on the way."""
+    submit = Wish(
+        wish=0,
+        kind=WishKind.SUBMIT,
+        stage=Stage.WAITING,
+        sent_ns=event.at_ns,
+        due_ns=event.deadline_ns,
+        not_after_ns=event.not_after_ns,
+    )
+    return Order(
+        number=event.number,
+        terms=event.terms,
+        asked=event.terms,
+        created_ns=event.at_ns,
+        updated_ns=event.at_ns,
+        client_order_id=event.client_order_id or wire_id,
+        wire_id=wire_id,
+        idempotency_key=event.idempotency_key,
+        strategy=event.strategy,
+        role=event.role,
+        reducing=event.reducing,
+        estimate=event.quote.taken(event.terms.side) if event.quote is not None else None,
+        succeeds=event.succeeds,
+        quantity=event.terms.quantity,
+        largest=event.terms.quantity,
+        wishes=[submit],
+    )
+
+
+def adopted_order(event: e.OrderAdopted) -> Order:
+    """Begin an order that is on its way already, if it is: its submit is to be looked up."""
+    submit = Wish(
+        wish=0,
+        kind=WishKind.SUBMIT,
+        stage=Stage.UNKNOWN,
+        sent_ns=event.at_ns,
+        due_ns=event.at_ns,
+    )
+    return Order(
+        number=event.number,
+        terms=event.terms,
+        asked=event.terms,
+        created_ns=event.at_ns,
+        updated_ns=event.at_ns,
+        client_order_id=event.client_order_id or event.wire_id,
+        wire_id=event.wire_id,
+        adopted=True,
+        strategy=event.strategy,
+        quantity=event.terms.quantity,
+        largest=event.terms.quantity,
+        wishes=[submit],
+    )
+
+
+def external_order(event: e.ExternalAdopted) -> Order:
+    """Begin an order that somebody placed past all desks: it works, and we only follow it."""
+    return Order(
+        number=event.number,
+        terms=event.terms,
+        asked=event.terms,
+        created_ns=event.at_ns,
+        submitted_ns=event.at_ns,
+        updated_ns=event.at_ns,
+        client_order_id=event.wire_id,
+        wire_id=event.wire_id,
+        adopted=True,
+        external=True,
+        status=Status.OPEN,
+        legs=[Leg(broker_order_id=event.broker_order_id)],
+        quantity=event.terms.quantity,
+        largest=event.terms.quantity,
+    )

@@ -1,0 +1,43 @@
+"""The latest prices of a symbol, as a source of quotes gives them; never journaled by themselves.
+
+An event whose decision used a quote carries it, so that the decision can be judged afterwards.
+"""
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from holdfast.domain.values import Side, ratio
+
+
+class Quote(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Best bid, best offer and last price, each None where there is none.
+
+    `at_ns` is the desk time at which it arrived: its age is measured by one clock.
+    """
+
+    symbol: str
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    last: Decimal | None = None
+    at_ns: int = 0
+
+    @property
+    def mid(self) -> Decimal | None:
+        """Halfway between bid and offer; None without both."""
+        if self.bid is None or self.ask is None:
+            return None
+        return ratio(self.bid + self.ask, Decimal(2))
+
+    @property
+    def mark(self) -> Decimal | None:
+        """What one unit is worth: the mid, else the last price, else the side there is."""
+        for price in (self.mid, self.last, self.bid, self.ask):
+            if price is not None:
+                return price
+        return None
+
+    def taken(self, side: Side) -> Decimal | None:
+        """Return what a market order of that side would pay or get, as far as the quote tells."""
+        touch = self.ask if side is Side.BUY else self.bid
+        return touch if touch is not None else self.last
