@@ -109,7 +109,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     `role` names the policy that made the order, `reducing` says that it was let through as an
     exit, `external` that no desk placed it. `estimate` is a price for orders without one. A pegged
     order was moved `requotes` times, last at `requoted_ns`; `moving_to` is the price that its
-    successor gets once the cancel is confirmed, `successor` that order's number.
+    successor gets once the cancel is confirmed, `successor` that order's number. `refusal` is why
+    the last cancel or replace was refused.
     """
 
     number: int
@@ -153,6 +154,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     updated_ns: int = 0
     code: str = ""
     text: str = ""
+    refusal: str = ""
 
     @property
     def is_terminal(self) -> bool:

@@ -32,6 +32,7 @@ class Feeding:
         self._routing = routing
         self._interval_s = poll_interval_ms * NS_PER_MS / NS_PER_S
         self._due = asyncio.Event()
+        self._waiters: list[asyncio.Future[bool]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.reports = self.gaps = self.polls = self.polls_failed = self.listens = 0
         self.defects = 0
@@ -47,6 +48,13 @@ class Feeding:
     def poll_soon(self) -> None:
         """Poll as soon as may be."""
         self._due.set()
+
+    async def poll_now(self) -> bool:
+        """Poll as soon as may be, and tell whether that gave anything usable."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._due.set()
+        return await waiter
 
     async def close(self) -> None:
         """End both."""
@@ -115,6 +123,17 @@ class Feeding:
 
     async def _poll_once(self) -> bool:
         """Ask once and hand out what came; False where nothing usable did."""
+        waiters, self._waiters = self._waiters, []
+        answered = False
+        try:
+            answered = await self._ask()
+        finally:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(answered)
+        return answered
+
+    async def _ask(self) -> bool:
         asked = {port.prefix: port.now_ns() for port in self._routing.ports}
         self.polls += 1
         try:

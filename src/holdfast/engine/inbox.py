@@ -3,6 +3,7 @@
 First go the broker's words, cancels and exits; entries and the rest wait behind them. A full lane
 refuses commands. Reports are never dropped one by one: past their bound all of them are dropped
 at once, and whoever owns the stream is told to ask for everything anew.
+Of quotes only the latest of each symbol waits: they are one input, however many came.
 """
 
 from asyncio import Future
@@ -10,7 +11,19 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from holdfast.domain.inputs import Cancel, Command, Input, Reported, Submit
+from holdfast.domain.inputs import (
+    Cancel,
+    CancelAll,
+    Command,
+    EngageKillSwitch,
+    Flatten,
+    Input,
+    ManageOrders,
+    Quoted,
+    Reported,
+    Submit,
+)
+from holdfast.domain.quotes import Quote
 from holdfast.errors import Busy
 
 # Entries: half a second of the fastest desk; a caller that is told Busy may repeat the call.
@@ -24,11 +37,14 @@ Waiter: TypeAlias = "Future[Any] | None"
 Entry: TypeAlias = tuple[Input, Waiter]
 
 
+_EXITS: Final = (Cancel, CancelAll, EngageKillSwitch, Flatten, ManageOrders)
+
+
 def is_exit(command: Input) -> bool:
     """Tell whether a command takes risk off, by what the caller says of it."""
     if isinstance(command, Submit):
         return command.request.reduce_only
-    return isinstance(command, Cancel)
+    return isinstance(command, _EXITS)
 
 
 class Inbox:
@@ -43,6 +59,7 @@ class Inbox:
     ) -> None:
         self._first: deque[Entry] = deque()
         self._second: deque[Entry] = deque()
+        self._quotes: dict[str, Quote] = {}
         self._entries_max = entries_max
         self._exits_max = exits_max
         self._reports_max = reports_max
@@ -53,8 +70,8 @@ class Inbox:
         self.refused = 0
 
     def __len__(self) -> int:
-        """Count what waits in both lanes."""
-        return len(self._first) + len(self._second)
+        """Count what waits in both lanes, and the quotes as one."""
+        return len(self._first) + len(self._second) + bool(self._quotes)
 
     def command(self, command: Input, waiter: Waiter) -> None:
         """Take a caller's command.
@@ -85,9 +102,25 @@ class Inbox:
         self._first.append((report, None))
         return True
 
+    def quote(self, quote: Quote) -> None:
+        """Take the newest quote of a symbol in the place of the one that waits."""
+        self._quotes[quote.symbol] = quote
+
+    def quoted(self) -> list[Entry]:
+        """Take out all quotes that wait, as one input; nothing where there are none."""
+        if not self._quotes:
+            return []
+        quotes, self._quotes = tuple(self._quotes.values()), {}
+        return [(Quoted(quotes), None)]
+
     def put_back(self, entries: Iterable[Entry]) -> None:
-        """Put inputs that were taken out in front again, in their order."""
+        """Put inputs that were taken out in front again, in their order.
+
+        Quotes are not: by then there may be newer ones, and a desk folded anew gets all of them.
+        """
         for entry in reversed(list(entries)):
+            if type(entry[0]) is Quoted:
+                continue
             self._count(entry[0], 1)
             self._first.appendleft(entry)
 

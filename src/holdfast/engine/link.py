@@ -82,6 +82,10 @@ class AccountLink:
         """Poll soon: something may have been missed."""
         self._feeding.poll_soon()
 
+    async def poll_now(self) -> bool:
+        """Poll once, now, and tell whether the account answered."""
+        return await self._feeding.poll_now()
+
     async def close(self) -> None:
         """End every task; a call in flight is left with an unknown outcome."""
         self._closing = True

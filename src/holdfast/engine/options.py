@@ -43,6 +43,9 @@ class OrderFields(OrderOptions, total=False):
     limit_price: Amount | None
     stop_price: Amount | None
     trail: Amount | None
+    reference_price: Amount | None
+    peg: str | None
+    peg_offset: Amount | None
 
 
 def _plain_fields() -> dict[str, tuple[type, ...]]:

@@ -9,10 +9,12 @@ from typing import Final
 from msgspec import Struct
 
 from holdfast.domain.order import Order
+from holdfast.domain.quotes import Quote
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import TERMINAL, Status
 from holdfast.engine.link import AccountLink
 from holdfast.engine.recovery import recall
+from holdfast.engine.results import GuardView, view_guard
 from holdfast.engine.rows import order_of
 from holdfast.engine.runner import Mode, Runner
 from holdfast.engine.subscribers import Subscribers
@@ -126,6 +128,14 @@ class Reading:
         """Return what the desk holds, by symbol; flat ones stay for their profit and fees."""
         positions = self._runner.desk.positions
         return {symbol: view_position(position) for symbol, position in positions.items()}
+
+    async def guard(self) -> GuardView:
+        """Return the kill switch, the breaker, and what limits, alerts and cancels there were."""
+        return view_guard(self._runner.desk.guard, self._runner.now_ns())
+
+    async def quote(self, symbol: str) -> Quote | None:
+        """Return the latest quote of a symbol, however old; None where there is none."""
+        return self._runner.desk.quotes.get(check_text(symbol, "symbol"))
 
     async def statistics(self) -> dict[str, dict[str, int]]:
         """Return counters and sizes by part, and per callback or stream under its name."""

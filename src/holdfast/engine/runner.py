@@ -17,15 +17,19 @@ from typing import Final
 from holdfast.clock import NS_PER_S
 from holdfast.domain.desk import Desk
 from holdfast.domain.inputs import (
+    AccountSeen,
     Archive,
     Command,
     Connected,
+    Define,
     Input,
     Polled,
     Quarantined,
+    Quoted,
     Reported,
     Tick,
 )
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import Report, ReportKind
 from holdfast.domain.settings import Settings
 from holdfast.engine.desk_time import DeskTime
@@ -41,7 +45,7 @@ from holdfast.ports import Journal
 
 _log = logging.getLogger("holdfast.runner")
 
-# After a tick that made the desk raise twice, timers rest for so long.
+# After a tick, or quotes, that made the desk raise twice, such inputs rest for so long.
 TICK_REST_NS: Final = 60 * NS_PER_S
 # A journal that cannot be written is tried again after a wait that doubles.
 RECOVER_FIRST_S: Final = 0.5
@@ -84,6 +88,8 @@ class Runner(Turns):
         self.on_mode: Callable[[Mode], None] = lambda _mode: None
         self.on_missed: Callable[[], None] = lambda: None
         self._connected: Connected | None = None
+        self._quotes: dict[str, Quote] = {}
+        self._no_quotes_before_ns = 0
         self._recovery: asyncio.Task[None] | None = None
 
     @property
@@ -114,7 +120,17 @@ class Runner(Turns):
         waiter: asyncio.Future[OrderView | None] = self._loop.create_future()
         self.inbox.command(given, waiter)
         self._wake()
+        if type(given) is Define:
+            waiter.add_done_callback(lambda _: self._quote_anew())
         return waiter
+
+    async def several(self, given: Input) -> tuple[OrderView, ...]:
+        """Carry out a command that is about any number of orders; return them once it is durable.
+
+        Raises what `command` raises.
+        """
+        result: object = await self.command(given)
+        return result if isinstance(result, tuple) else ()
 
     def refusal(self) -> HoldfastError:
         """Return why nothing is taken now."""
@@ -145,8 +161,8 @@ class Runner(Turns):
         """Take an answer, a lookup's result, a poll, or what the shell itself has to say."""
         if self.mode in {Mode.FAILED, Mode.CLOSED}:
             return
-        if self.mode is Mode.HALTED and isinstance(said, Polled):
-            return  # polls would pile up; another one is asked for as soon as the journal is back
+        if self.mode is Mode.HALTED and isinstance(said, Polled | AccountSeen):
+            return  # they would pile up; the journal being back, they are asked for anew
         if isinstance(said, Connected):
             self._connected = said
         self.inbox.word(said)
@@ -170,6 +186,30 @@ class Runner(Turns):
         self._wake()
         return taken
 
+    def quoted(self, quote: Quote, age_ns: int = 0) -> None:
+        """Take a quote that arrived so long ago; the next turn steps the latest of each symbol.
+
+        One of a symbol that is not defined here waits until it is. Whoever calls bounds the number
+        of symbols.
+        """
+        at_ns = self.now_ns() - age_ns
+        stamped = Quote(
+            symbol=quote.symbol, bid=quote.bid, ask=quote.ask, last=quote.last, at_ns=at_ns
+        )
+        self._quotes[quote.symbol] = stamped
+        self._hand_on(stamped)
+
+    def _hand_on(self, quote: Quote) -> None:
+        defined = quote.symbol in self.desk.instruments
+        if defined and quote.at_ns >= self._no_quotes_before_ns and self.mode is not Mode.CLOSED:
+            self.inbox.quote(quote)
+            self._wake()
+
+    def _quote_anew(self) -> None:
+        """Let the desk, or an instrument that is new on it, have the quotes there are."""
+        for quote in self._quotes.values():
+            self._hand_on(quote)
+
     def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
         """Let the desk record that the account has an order of nobody."""
         report = Report(
@@ -182,7 +222,7 @@ class Runner(Turns):
     def _defect(self, entries: list[Entry], entry: Entry, error: Exception) -> None:
         """Fold anew and step the same inputs again; the second time put the culprit aside."""
         given = entry[0]
-        timed = isinstance(given, Tick | Archive)
+        timed = isinstance(given, Tick | Archive | Quoted)
         twice = given is self._suspect or (timed and type(given) is type(self._suspect))
         self._suspect = given
         if twice:
@@ -199,6 +239,8 @@ class Runner(Turns):
         self.counts["quarantined"] += 1
         if isinstance(given, Tick | Archive):
             self._no_tick_before_ns = self.now_ns() + TICK_REST_NS
+        if isinstance(given, Quoted):
+            self._no_quotes_before_ns = self.now_ns() + TICK_REST_NS
         if waiter is not None:
             message = (
                 f"this {type(given).__name__} could not be processed ({described(error)}); "
@@ -302,6 +344,7 @@ class Runner(Turns):
         self._watch_anew()
         if self._connected is not None:
             self.inbox.put_back([(self._connected, None)])
+        self._quote_anew()
 
     async def _recover(self) -> None:
         wait_s = RECOVER_FIRST_S

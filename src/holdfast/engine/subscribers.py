@@ -9,7 +9,16 @@ from typing import Any, Final, Self, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.domain.events import AnomalyRecorded, ExecutionCorrected, OrderFilled
+from holdfast.domain.events import (
+    AlertRaised,
+    AnomalyRecorded,
+    BreakerClosed,
+    BreakerOpened,
+    ExecutionCorrected,
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    OrderFilled,
+)
 from holdfast.engine.feed import Feed, Gap, Notice, Reader, Wanted
 from holdfast.engine.masking import described
 from holdfast.engine.threads import CallbackThreads, Subscriber
@@ -44,6 +53,10 @@ Answer: TypeAlias = Coroutine[Any, Any, None] | None
 OnOrder: TypeAlias = Callable[[OrderView], Answer]
 OnFill: TypeAlias = Callable[[Fill], Answer]
 OnAnomaly: TypeAlias = Callable[[AnomalyRecorded], Answer]
+Alert: TypeAlias = (
+    AlertRaised | BreakerOpened | BreakerClosed | KillSwitchEngaged | KillSwitchReleased
+)
+OnAlert: TypeAlias = Callable[[Alert], Answer]
 OnGap: TypeAlias = Callable[[Gap], None]
 
 
@@ -60,6 +73,16 @@ def wants_fills(notice: Notice) -> bool:
 def wants_anomalies(notice: Notice) -> bool:
     """Select anomalies."""
     return type(notice.event) is AnomalyRecorded
+
+
+def wants_alerts(notice: Notice) -> bool:
+    """Select alerts, and what happens to the kill switch and the breaker."""
+    return isinstance(notice.event, Alert)
+
+
+def as_alert(notice: Notice) -> Alert | None:
+    """Return the alert that a notice is."""
+    return notice.event if isinstance(notice.event, Alert) else None
 
 
 def as_order(notice: Notice) -> OrderView | None:

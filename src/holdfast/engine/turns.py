@@ -77,6 +77,7 @@ class Turns(ABC):
         self.inbox = Inbox()
         self.durable_seq = recovered.seq
         self.perform: Callable[[Sequence[Effect], DeskPort], None] = lambda _effects, _port: None
+        self.on_durable: Callable[[Sequence[AnyEvent]], None] | None = None
         self.counts = dict.fromkeys(COUNTS, 0)
         self._journal = journal
         self._name = name
@@ -219,11 +220,15 @@ class Turns(ABC):
         """Take a batch of what waits, then time: what was said before counts before what is due."""
         entries: list[Entry] = []
         alone, self._alone = self._alone > 0, max(self._alone - 1, 0)
+        if not alone:
+            entries += self.inbox.quoted()  # first: what follows is judged by the newest prices
         for _ in range(1 if alone else BATCH_MAX):
             entry = self.inbox.pop()
             if entry is None:
                 break
             entries.append(entry)
+        if alone:
+            entries = entries or self.inbox.quoted()
         if alone and entries:
             return entries
         if now_ns < self._no_tick_before_ns:
@@ -291,9 +296,14 @@ class Turns(ABC):
                     self.unwatch(watcher)
                     flight.seen.append((watcher, outcome))
 
-    def _result(self, decision: Decision) -> OrderView | HoldfastError | None:
+    def _result(
+        self, decision: Decision
+    ) -> OrderView | tuple[OrderView, ...] | HoldfastError | None:
         if decision.error is not None:
             return decision.error
+        if decision.numbers:
+            orders = map(self.desk.order, decision.numbers)
+            return tuple(view_order(order) for order in orders if order is not None)
         order = self.desk.order(decision.number) if decision.number else None
         return view_order(order) if order is not None else None
 
@@ -365,6 +375,8 @@ class Turns(ABC):
             self.counts["batches"] += 1
             self.counts["events"] += len(flight.events)
             self._lost_in_a_row = 0
+            if self.on_durable is not None:
+                self.on_durable(flight.events)
         if flight.effects:
             self.perform(flight.effects, self.port)
         flight.tell()

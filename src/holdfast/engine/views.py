@@ -34,7 +34,8 @@ class OrderView(Struct, frozen=True):
     nanoseconds of desk time, 0 for not yet. `quantity` is the quantity in force, None while an
     order sized by notional has none. `pending` names the requests that are not answered yet,
     `unknown` tells that for one of them nobody knows whether it reached the broker. `code` and
-    `text` give the reason of a rejection, a failure or an end.
+    `text` give the reason of a rejection, a failure or an end. `asking` tells that the broker is
+    being asked about the order, `refusal` why it last refused to cancel or replace it.
     """
 
     number: int
@@ -54,8 +55,10 @@ class OrderView(Struct, frozen=True):
     fees: dict[str, Decimal]
     pending: tuple[str, ...]
     unknown: bool
+    asking: bool
     code: str
     text: str
+    refusal: str
     created_ns: int
     submitted_ns: int
     first_fill_ns: int
@@ -124,8 +127,10 @@ def view_order(order: Order) -> OrderView:
         dict(order.fees) if order.fees else _NO_FEES,
         tuple([wish.kind.value for wish in wishes]) if wishes else (),
         any(wish.stage is Stage.UNKNOWN for wish in wishes) if wishes else False,
+        order.lookup is not None,
         order.code,
         order.text,
+        order.refusal,
         order.created_ns,
         order.submitted_ns,
         order.first_fill_ns,

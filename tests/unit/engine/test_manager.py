@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.domain.effects import CancelOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.events import StatusChecked
 from holdfast.domain.reports import LookupResult, RefusalCode, Refused, Unknown
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import Status
@@ -296,21 +297,42 @@ async def test_the_status_of_an_order_is_asked_of_the_broker() -> None:
 
 
 @virtual
-async def test_a_status_that_the_broker_does_not_tell_is_not_fresh() -> None:
-    """Without an answer the last known state is given as such, never as news (79, trap 5)."""
+async def test_a_status_that_the_broker_does_not_tell_is_an_error_that_says_what_is_known() -> None:
+    """Asked in vain four times, it is an error with the last known state, never news (trap 5)."""
     broker = ScriptedBroker()
     async with open_desk(broker) as manager:
         order = await working(manager)
-        broker.script("lookup", LookupResult(text="503"), Hang())
-        first = await manager.get_order_status(order.client_order_id)
-        second = await manager.get_order_status(order.client_order_id)
-        with pytest.raises(OrderStatusError):
+        broker.script("lookup", LookupResult(text="503"), Hang(), *[LookupResult(text="503")] * 2)
+        with pytest.raises(OrderStatusError, match="4 tries .503.; here it is open") as unknown:
+            await manager.get_order_status(order.client_order_id)
+        with pytest.raises(OrderStatusError, match="nobody"):
             await manager.get_order_status("nobody")
+        still = await manager.order(order.client_order_id)
 
-    assert [(each.status, each.fresh, each.raw) for each in (first, second)] == [
-        (Status.OPEN, False, {}),
-        (Status.OPEN, False, {}),
-    ]
+    assert unknown.value.code == "STATUS_UNAVAILABLE"
+    assert still.status is Status.OPEN
+
+
+@virtual
+async def test_a_status_query_outlives_a_failing_answer_or_two() -> None:
+    """A question that failed is asked again, and its asking is journaled (scenario 48)."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        order = await working(manager)
+        news = manager.events()
+        broker.script("lookup", LookupResult(text="503"), Hang())
+        status = await manager.get_order_status(order.client_order_id)
+        checked = [notice async for notice in _until_checked(news)][-1]
+
+    assert (status.status, status.fresh) == (Status.OPEN, True)
+    assert (checked.event.answered, checked.event.tries) == (True, 3)
+
+
+async def _until_checked(news: Any) -> Any:
+    async for notice in news:
+        yield notice
+        if isinstance(notice.event, StatusChecked):
+            return
 
 
 @virtual
