@@ -37,14 +37,18 @@ def symbols(count: int) -> list[str]:
 def request(
     number: int, symbol: str, quantity: int = 10, *, buys_only: bool = False
 ) -> OrderRequest:
-    """Return the order of that number: odd ones buy, even ones sell, at a limit that wanders."""
+    """Return the order of that number: odd ones buy, even ones sell, at a limit that wanders.
+
+    Sales stay above all purchases: a desk would refuse an order that meets one of its own.
+    """
     away = abs(number % (2 * TICKS) - TICKS)
+    is_buy = bool(number % 2 or buys_only)
     return OrderRequest(
         symbol=symbol,
-        side="buy" if number % 2 or buys_only else "sell",
+        side="buy" if is_buy else "sell",
         quantity=str(quantity),
         order_type="limit",
-        limit_price=f"{100 + away // 100}.{away % 100:02d}",
+        limit_price=f"{(100 if is_buy else 110) + away // 100}.{away % 100:02d}",
         strategy="bench",
     )
 

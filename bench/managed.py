@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import shutil
-import sys
 from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
@@ -16,12 +15,12 @@ from bench.flow import ACCOUNT, DESK, QUANTITY, Flow, request, symbols
 from bench.instant import InstantBroker
 from bench.journaled import EVENTS_PER_ORDER, history, raw_append_per_s, write
 from bench.measuring import REPEATS, Lap, Stopwatch, fdatasync_ms, folder, quantile, rate
-from holdfast.cli.main import SWITCH_INTERVAL_S
 from holdfast.domain.events import AnyEvent, OrderAccepted
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Snapshot
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import Status
+from holdfast.tuning import tune_interpreter
 from holdfast.wiring import OrderManager
 
 # Callers that submit at once, each waiting until its order is durable before it submits the next.
@@ -42,7 +41,7 @@ def full_path(orders: int) -> list[Figure]:
 
     One manager serves all repeats, so that snapshots and archiving are part of them.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as every command of Holdfast does
+    tune_interpreter()  # as every command of Holdfast does
     with folder() as name:
         laps, commits = asyncio.run(_full_path(Path(name) / "journal.db", orders))
     found = rate(laps, orders, "order")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bench.books import fill_cost, memory, open_query
+from bench.canceling import cancel_all
 from bench.figures import Figure
 from bench.journaled import fold
 from bench.managed import full_path, recovery, submit_latency
@@ -21,6 +22,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS: Final = {
     "full_path": Benchmark(full_path, 10_000, 40),
     "submit_latency": Benchmark(submit_latency, 1_500, 10),
+    "cancel_25": Benchmark(cancel_all, 25, 3),
     "fold": Benchmark(fold, 10_000, 20),
     "recovery": Benchmark(recovery, 10_000, 20),
     "memory": Benchmark(memory, 10_240, 20),

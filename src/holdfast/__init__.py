@@ -4,6 +4,7 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    from holdfast.config import Config as Config
     from holdfast.domain.instruments import Instrument as Instrument
     from holdfast.domain.requests import OrderRequest as OrderRequest
     from holdfast.domain.settings import Settings as Settings
@@ -19,6 +20,7 @@ if _typing.TYPE_CHECKING:
     from holdfast.engine.views import PositionView as PositionView
     from holdfast.errors import Busy as Busy
     from holdfast.errors import Closed as Closed
+    from holdfast.errors import ConfigError as ConfigError
     from holdfast.errors import Halted as Halted
     from holdfast.errors import HoldfastError as HoldfastError
     from holdfast.errors import IdempotencyConflict as IdempotencyConflict
@@ -32,12 +34,14 @@ if _typing.TYPE_CHECKING:
     from holdfast.errors import UnknownSymbolError as UnknownSymbolError
     from holdfast.errors import UnsupportedOrderTypeError as UnsupportedOrderTypeError
     from holdfast.errors import WaitTimeout as WaitTimeout
+    from holdfast.wiring import Desks as Desks
     from holdfast.wiring import OrderManager as OrderManager
 
 __version__ = "0.1.0"
 
 # Looked up when first used, so that a command which needs little starts quickly.
 _HOMES: _typing.Final = {
+    "config": ("Config",),
     "domain.instruments": ("Instrument",),
     "domain.requests": ("OrderRequest",),
     "domain.settings": ("Settings",),
@@ -48,6 +52,7 @@ _HOMES: _typing.Final = {
     "errors": (
         "Busy",
         "Closed",
+        "ConfigError",
         "Halted",
         "HoldfastError",
         "IdempotencyConflict",
@@ -62,13 +67,16 @@ _HOMES: _typing.Final = {
         "UnsupportedOrderTypeError",
         "WaitTimeout",
     ),
-    "wiring": ("OrderManager",),
+    "wiring": ("Desks", "OrderManager"),
 }
 _HOME_OF: _typing.Final = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Busy",
     "Closed",
+    "Config",
+    "ConfigError",
+    "Desks",
     "ExecutionView",
     "Fill",
     "Gap",

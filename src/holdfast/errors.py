@@ -6,6 +6,7 @@ HoldfastError
 │   ├── UnknownSymbolError      no instrument of that name is defined
 │   ├── UnsupportedOrderTypeError  the broker or the profile has no such order
 │   ├── IdempotencyConflict     the id or key was used for another request
+│   ├── ConfigError             a configuration that does not hold; the message has the path
 │   └── TapeError               a market data file that cannot be read as it should be
 ├── OrderError                  the order named in the message did not do what was asked
 │   ├── OrderSubmissionError    the order ended without ever working
@@ -59,6 +60,12 @@ class IdempotencyConflict(InputError):  # noqa: N818 - the name is part of the p
     """A client order id or idempotency key came back with another request behind it."""
 
     code = "IDEMPOTENCY_CONFLICT"
+
+
+class ConfigError(InputError):
+    """A configuration with an unknown key, a wrong value or a missing part; none of it was used."""
+
+    code = "INVALID_CONFIG"
 
 
 class TapeError(InputError):

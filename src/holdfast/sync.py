@@ -11,17 +11,18 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Final, Self, TypeVar
 
+from holdfast.config import Mode
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
-from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Options
+from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY
 from holdfast.engine.manager import Manager
 from holdfast.engine.sync import EventsTwin, ManagerTwin
 from holdfast.errors import Closed, InputError
-from holdfast.ports import Broker
-from holdfast.wiring import JournalChoice, emergency_path
+from holdfast.ports import Broker, Quotes
+from holdfast.wiring import ConfigChoice, JournalChoice
 from holdfast.wiring import OrderManager as AsyncOrderManager
 
 _T = TypeVar("_T")
@@ -74,10 +75,14 @@ class OrderManager(ManagerTwin):
     @contextmanager
     def open(  # noqa: PLR0913 - each is a choice of its own, all by name
         cls,
+        config: ConfigChoice | None = None,
         *,
-        journal: JournalChoice,
-        broker: Broker | Callable[[], Broker],
-        desk: str = "main",
+        desk: str | None = None,
+        live: bool = False,
+        journal: JournalChoice | None = None,
+        broker: Broker | Callable[[], Broker] | None = None,
+        quotes: Quotes | None = None,
+        mode: Mode | None = None,
         account: str = "paper",
         currency: str = "USD",
         instruments: Sequence[Instrument] = (),
@@ -92,38 +97,43 @@ class OrderManager(ManagerTwin):
 
         Raises:
             InputError: `broker` is neither, or what `holdfast.OrderManager.open` refuses.
+            ConfigError: something in the configuration does not hold.
             JournalError: the journal cannot be used; its message says what to do.
         """
-        connect = _maker(broker)
-        options = Options(
-            desk=desk,
-            account=account,
-            currency=currency,
-            instruments=instruments,
-            settings=settings or Settings(),
-            poll_interval_ms=poll_interval_ms,
-            snapshot_every=snapshot_every,
-            emergency_path=emergency_path(journal),
-        )
+        make = None if config is not None and broker is None else _maker(broker)
+
+        async def start(stack: AsyncExitStack) -> AsyncOrderManager:
+            opening = AsyncOrderManager.open(
+                config,
+                desk=desk,
+                live=live,
+                journal=journal,
+                broker=None if make is None else make(),
+                quotes=quotes,
+                mode=mode,
+                account=account,
+                currency=currency,
+                instruments=instruments,
+                settings=settings,
+                poll_interval_ms=poll_interval_ms,
+                snapshot_every=snapshot_every,
+            )
+            return await stack.enter_async_context(opening)
+
         with _loop_thread() as loop:
-
-            async def start() -> AsyncOrderManager:
-                return await AsyncOrderManager.start(
-                    journal=journal, broker=connect(), options=options
-                )
-
-            manager = asyncio.run_coroutine_threadsafe(start(), loop).result()
+            stack = AsyncExitStack()
+            manager = asyncio.run_coroutine_threadsafe(start(stack), loop).result()
             twin = cls(manager, loop)
             try:
                 yield twin
             finally:
                 try:
-                    twin.shutdown()
+                    asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result()
                 finally:
                     twin._end()
 
 
-def _maker(broker: Broker | Callable[[], Broker]) -> Callable[[], Broker]:
+def _maker(broker: Broker | Callable[[], Broker] | None) -> Callable[[], Broker]:
     """Return what gives the broker; a class of brokers makes one, though it has their methods."""
     given: Any = broker
     is_broker = hasattr(given, "submit") and not isinstance(given, type)
@@ -154,6 +164,7 @@ def _loop_thread() -> Iterator[asyncio.AbstractEventLoop]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
 

@@ -1,25 +1,44 @@
-"""The one place that names concrete journals: from what a program writes to an open manager."""
+"""From what a program writes, or a configuration says, to open managers on an open journal.
+
+Rule: live is armed twice, in the configuration and by whoever starts the program. One of the two
+alone is refused, and the message says which is missing. A desk keeps its mode for life.
+"""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
-from holdfast.clock import Clock
+import msgspec
+
+from holdfast.brokers.dry_run import DryRunBroker
+from holdfast.clock import Clock, SystemClock
+from holdfast.config import Config, Mode
+from holdfast.connecting import connect, kind_of
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
-from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Options, Parts
+from holdfast.engine.budget import RateRules
+from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Account, Options, Parts
+from holdfast.engine.desk_time import DeskTime
+from holdfast.engine.desks import AccountPlan, OpenDesks
 from holdfast.engine.manager import Manager
-from holdfast.errors import InputError
+from holdfast.engine.quotes import QuoteBoard
+from holdfast.errors import ConfigError, InputError
 from holdfast.journal.memory import MemoryJournal
-from holdfast.journal.sqlite import SqliteJournal
-from holdfast.ports import Broker, Journal
+from holdfast.journal.sqlite import RAW_DAYS, SqliteJournal
+from holdfast.ports import Broker, Journal, Quotes
+from holdfast.venue.paper import Venue
 
 MEMORY: Final = "memory://"
 SQLITE: Final = "sqlite:///"
+# Set to 1 it arms live trading, as `--live` does.
+LIVE_VARIABLE: Final = "HOLDFAST_LIVE"
 
 JournalChoice: TypeAlias = str | os.PathLike[str] | Journal
+ConfigChoice: TypeAlias = Config | str | os.PathLike[str]
+
+_M = TypeVar("_M", bound=Manager)
 
 
 class OrderManager(Manager):
@@ -29,10 +48,14 @@ class OrderManager(Manager):
     @asynccontextmanager
     async def open(  # noqa: PLR0913 - each is a choice of its own, all by name
         cls,
+        config: ConfigChoice | None = None,
         *,
-        journal: JournalChoice,
-        broker: Broker,
-        desk: str = "main",
+        desk: str | None = None,
+        live: bool = False,
+        journal: JournalChoice | None = None,
+        broker: Broker | None = None,
+        quotes: Quotes | None = None,
+        mode: Mode | None = None,
         account: str = "paper",
         currency: str = "USD",
         instruments: Sequence[Instrument] = (),
@@ -42,22 +65,40 @@ class OrderManager(Manager):
         clock: Clock | None = None,
         epoch: str = "",
     ) -> AsyncIterator[Self]:
-        """Open a desk for the length of an `async with`; see `open_manager`."""
+        """Open a desk for the length of an `async with`.
+
+        Either from a configuration, with `desk` where it has several; or from a journal and a
+        broker given here, with all else by name. Live trading needs `live` (or HOLDFAST_LIVE=1)
+        beside the mode, in either form.
+
+        Raises:
+            InputError: neither or both forms, live armed by halves, no such kind of journal, or
+                the journal's desk was opened with other terms.
+            ConfigError: something in the configuration does not hold.
+            JournalError: the journal cannot be used; its message says what to do.
+        """
+        options = Options(
+            desk=desk or "main",
+            account=account,
+            currency=currency,
+            mode=mode or ("dry_run" if isinstance(broker, DryRunBroker) else "paper"),
+            instruments=instruments,
+            settings=settings or Settings(),
+            poll_interval_ms=poll_interval_ms,
+            snapshot_every=snapshot_every,
+            epoch=epoch,
+        )
+        if config is not None:
+            _check_alone(options, journal, broker, quotes)
+            checked = load_config(config)
+            name = _only_desk(checked, desk)
+            async with _opened(cls, checked, (name,), live, clock) as desks:
+                yield desks[name]
+            return
+        if journal is None or broker is None:
+            raise InputError("give a configuration, or a journal and a broker")
         manager = await cls.start(
-            journal=journal,
-            broker=broker,
-            clock=clock,
-            options=Options(
-                desk=desk,
-                account=account,
-                currency=currency,
-                instruments=instruments,
-                settings=settings or Settings(),
-                poll_interval_ms=poll_interval_ms,
-                snapshot_every=snapshot_every,
-                emergency_path=emergency_path(journal),
-                epoch=epoch,
-            ),
+            journal=journal, broker=broker, options=options, clock=clock, quotes=quotes, live=live
         )
         async with manager:
             yield manager
@@ -70,6 +111,8 @@ class OrderManager(Manager):
         broker: Broker,
         options: Options,
         clock: Clock | None = None,
+        quotes: Quotes | None = None,
+        live: bool = False,
     ) -> Self:
         """Open a desk until `shutdown`.
 
@@ -77,12 +120,27 @@ class OrderManager(Manager):
         then belongs to the manager.
 
         Raises:
-            InputError: no such kind of journal, or the desk was opened with other terms before.
+            InputError: no such kind of journal, live armed by halves, a broker that does not
+                serve the mode, or the desk was opened with other terms before.
             JournalError: the journal cannot be used; its message says what to do.
         """
+        check_armed({f"account {options.account!r}": options.mode}, live=live)
+        _check_broker(broker, options.mode)
         opened = open_journal(journal)
         try:
-            parts = Parts(opened, broker, options, clock)
+            time = DeskTime(clock or SystemClock())
+            account = Account(
+                broker,
+                name=options.account,
+                ack_wait_ms=options.settings.ack_wait_ms,
+                poll_interval_ms=options.poll_interval_ms,
+                board=None if quotes is None else QuoteBoard(quotes, time.now_ns),
+                clock=clock,
+            )
+            if options.emergency_path is None:
+                path = emergency_path(journal)
+                options = msgspec.structs.replace(options, emergency_path=path)
+            parts = Parts(opened, account, options, clock)
             try:
                 await parts.open()
             except BaseException:
@@ -94,7 +152,178 @@ class OrderManager(Manager):
         return cls(parts)
 
 
-def open_journal(choice: JournalChoice) -> Journal:
+class Desks(OpenDesks[_M]):
+    """Desks of a configuration, open on one journal.
+
+    `desks["alpha"]` is a manager; iterating gives the names of the desks. `config` is the
+    configuration they were opened from, `venues` the simulated venue behind each paper account.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        make: Callable[[Parts], _M],
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(journal, make, clock)
+        self.config = config
+        self.venues: dict[str, Venue] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        config: ConfigChoice,
+        *,
+        live: bool = False,
+        clock: Clock | None = None,
+        journal: Journal | None = None,
+    ) -> AsyncIterator["Desks[OrderManager]"]:
+        """Open every desk for the length of an `async with`, on `journal` in place of the file's.
+
+        Each account has a desk for what none of them placed; see `unclaimed`. Live trading needs
+        `live` (or HOLDFAST_LIVE=1) beside the mode in the configuration.
+
+        Raises:
+            ConfigError: something in the configuration does not hold.
+            InputError: live armed by halves, or a desk was opened with other terms before.
+            JournalError: the journal cannot be used; its message says what to do.
+        """
+        checked = load_config(config)
+        names = tuple(checked.desks)
+        async with _opened(OrderManager, checked, names, live, clock, journal) as desks:
+            yield desks
+
+
+@asynccontextmanager
+async def _opened(
+    make: Callable[[Parts], _M],
+    config: Config,
+    names: tuple[str, ...],
+    live: bool,  # noqa: FBT001 - handed through by position, as the others
+    clock: Clock | None,
+    journal: Journal | None = None,
+) -> AsyncIterator[Desks[_M]]:
+    """Open desks of a checked configuration; one alone goes without an unclaimed desk."""
+    accounts: dict[str, list[str]] = {}
+    for name in names:
+        accounts.setdefault(config.account_of(name), []).append(name)
+    check_armed({f"accounts.{name}": config.account(name).mode for name in accounts}, live=live)
+    for name in accounts:
+        kind_of(config, name)
+    if journal is None:
+        journal = open_journal(config.journal.url, config.journal.raw_days)
+    desks = Desks(config, journal, make, clock)
+    try:
+        for account, members in accounts.items():
+            connection, board = await connect(config, account, clock or SystemClock())
+            if connection.venue is not None:
+                desks.venues[account] = connection.venue
+            plan = AccountPlan(
+                name=account,
+                broker=connection.broker,
+                desks=tuple(_options(config, name) for name in members),
+                poll_interval_ms=config.poll_interval_ms(account),
+                rate=_rate(config, account),
+                board=board,
+                unclaimed=set(members) == set(config.desks_of(account)),
+                close=connection.close,
+            )
+            await desks.add(plan)
+    except BaseException:
+        await desks.abandon()
+        desks.journal.close()
+        raise
+    async with desks:
+        yield desks
+
+
+def _rate(config: Config, account: str) -> RateRules:
+    part = config.account(account).rate
+    return RateRules(requests_per_second=part.requests_per_second, burst=part.burst)
+
+
+def _options(config: Config, desk: str) -> Options:
+    account = config.account_of(desk)
+    part = config.account(account)
+    return Options(
+        desk=desk,
+        account=account,
+        currency=part.currency,
+        mode=part.mode,
+        instruments=config.instruments_of(desk),
+        settings=config.settings_of(desk),
+        poll_interval_ms=config.poll_interval_ms(account),
+        snapshot_every=config.journal.snapshot_every,
+        emergency_path=emergency_path(config.journal.url),
+    )
+
+
+def _only_desk(config: Config, desk: str | None) -> str:
+    """Return the one desk that is meant."""
+    if desk is not None:
+        config.desk(desk)
+        return desk
+    if len(config.desks) > 1:
+        names = ", ".join(config.desks)
+        raise ConfigError(f"there are several desks ({names}); say which with desk=...")
+    return next(iter(config.desks))
+
+
+def _check_alone(options: Options, *others: object) -> None:
+    """Refuse what belongs to the other form of `open`."""
+    if options != Options(desk=options.desk) or any(each is not None for each in others):
+        raise InputError(
+            "with a configuration give desk, live and clock alone; all else stands in the file"
+        )
+
+
+def _check_broker(broker: Broker, mode: Mode) -> None:
+    """Refuse a broker in a mode that it is not for."""
+    if isinstance(broker, DryRunBroker) != (mode == "dry_run"):
+        raise InputError(
+            f"mode is {mode} and the broker a {type(broker).__name__}; a dry run, and nothing "
+            "else, takes a DryRunBroker"
+        )
+    modes = getattr(broker, "modes", None)
+    if modes is not None and mode not in modes:
+        raise InputError(
+            f"mode is {mode}, which this {type(broker).__name__} does not serve; "
+            f"it serves {', '.join(modes)}"
+        )
+
+
+def load_config(choice: ConfigChoice) -> Config:
+    """Return the configuration that a path names, or the given one once it is checked.
+
+    Raises:
+        ConfigError: something in it does not hold.
+    """
+    return choice.checked() if isinstance(choice, Config) else Config.load(choice)
+
+
+def check_armed(modes: Mapping[str, str], *, live: bool) -> None:
+    """Refuse live trading that only one of the two places asks for; `modes` are by place.
+
+    Raises:
+        InputError: it says which of the two is missing.
+    """
+    lives = [place for place, mode in modes.items() if mode == "live"]
+    if lives and not (live or os.environ.get(LIVE_VARIABLE) == "1"):
+        raise InputError(
+            f"mode of {', '.join(lives)} is live, but the program was not started for it; "
+            f"give --live (live=True) or set {LIVE_VARIABLE}=1 as well"
+        )
+    if live and not lives:
+        found = ", ".join(f"{mode} for {place}" for place, mode in modes.items())
+        raise InputError(
+            f'live trading was asked for, but mode = "live" is missing: it is {found}; '
+            "set the account's mode, or start without live"
+        )
+
+
+def open_journal(choice: JournalChoice, raw_days: int = RAW_DAYS) -> Journal:
     """Return the journal that a text or a path names.
 
     Raises:
@@ -103,20 +332,24 @@ def open_journal(choice: JournalChoice) -> Journal:
     """
     if not isinstance(choice, str | os.PathLike):
         return choice
-    path = _path_of(choice)
-    return MemoryJournal() if path is None else SqliteJournal(path)
+    path = journal_path(choice)
+    return MemoryJournal() if path is None else SqliteJournal(path, raw_days=raw_days)
 
 
 def emergency_path(choice: JournalChoice) -> Path | None:
     """Return the file beside a journal that keeps what goes out while it cannot be written."""
     if isinstance(choice, SqliteJournal):
         choice = choice.path
-    path = _path_of(choice) if isinstance(choice, str | os.PathLike) else None
+    path = journal_path(choice) if isinstance(choice, str | os.PathLike) else None
     return None if path is None else path.with_name(path.name + ".emergency.jsonl")
 
 
-def _path_of(choice: str | os.PathLike[str]) -> Path | None:
-    """Return the file that a choice names, or None for memory."""
+def journal_path(choice: str | os.PathLike[str]) -> Path | None:
+    """Return the file that a choice names, or None for memory.
+
+    Raises:
+        InputError: no such kind of journal.
+    """
     text = os.fspath(choice)
     if text == MEMORY:
         return None

@@ -19,8 +19,10 @@ from holdfast.domain.effects import Effect, LookupOrder
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
+from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.reports import NotSent, Outcome, Unknown
 from holdfast.domain.requests import OrderRequest
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.model_broker import Held, ModelBroker
@@ -28,6 +30,8 @@ from holdfast.testing.model_broker import Held, ModelBroker
 SETTLING_ROUNDS_MAX = 60
 QUIET_POLLS = 3
 POLL_MS = 15_000
+# What a limit would refuse could show nothing here.
+UNLIMITED = Settings(policies=Policies(limits=Limits.none()))
 # Shorter than the absence grace: a request that is older has arrived or never will.
 IN_FLIGHT_MS_MAX = 8_000
 
@@ -41,7 +45,7 @@ class DeskMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.broker = ModelBroker()
-        self.desk = Desk()
+        self.desk = Desk(UNLIMITED)
         self.now_ns = 1_000 * NS_PER_MS
         self.calls: list[tuple[int, Effect]] = []
         self.answers: list[Input] = []
@@ -204,7 +208,7 @@ class DeskMachine(RuleBasedStateMachine):
                 self.broker.call(effect)
         self.calls.clear()
         capabilities = self.desk.capabilities
-        self.desk = Desk.load(self.desk.dump())
+        self.desk = Desk.load(self.desk.dump(), UNLIMITED)
         self.step(inputs.Connected(capabilities))
         self.step(inputs.Resume(wall_offset_ns=0))
 

@@ -126,6 +126,14 @@ amended = reports(st.sampled_from([ReportKind.TRADE_CORRECT, ReportKind.TRADE_CA
 told = reports(st.sampled_from([kind for kind in ReportKind if kind not in MONEY]))
 
 
+def cost_of(order: Order) -> D:
+    """What an entry may cost: all that may be booked, at the highest price in force or wished."""
+    wished = [wish.limit_price for wish in order.wishes if wish.limit_price is not None]
+    in_force = order.terms.limit_price
+    prices = wished if in_force is None else [in_force, *wished]
+    return order.most_open * max([ZERO, *prices])
+
+
 class OrderMachine(RuleBasedStateMachine):
     """A desk that is told anything; whatever it makes of it, the books and the replay agree."""
 
@@ -381,6 +389,25 @@ class OrderMachine(RuleBasedStateMachine):
             if isinstance(event, e.OrderFilled) and not event.inferred
         ]
         assert len(booked) == len(set(booked))
+
+    @invariant()
+    def what_is_open_is_what_a_recount_gives(self) -> None:
+        """The index over open orders, kept up event by event, is no more than a sum over them."""
+        for side in Side:
+            index = self.desk.state.exposure.of("X", side)
+            orders = [order for order in self.orders() if order.terms.side is side]
+            exits = [order for order in orders if order.terms.reduce_only or order.reducing]
+            entries = [order for order in orders if order not in exits]
+            resting = self.desk.state.rest_of("X", side)
+            open_now = {order.number: order for order in orders if order.is_exposed}
+            assert resting.orders == open_now
+            prices = [each.terms.limit_price for each in open_now.values()]
+            known = [price for price in prices if price is not None]
+            best, nearest = resting.best(), max if side is Side.BUY else min
+            assert (best and best.terms.limit_price) == (nearest(known) if known else None)
+            assert index.quantity == sum((order.most_open for order in orders), ZERO)
+            assert index.exits == sum((order.most_open for order in exits), ZERO)
+            assert index.value == sum((cost_of(order) for order in entries), ZERO)
 
     def orders(self) -> list[Order]:
         state = self.desk.state

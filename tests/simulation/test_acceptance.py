@@ -71,7 +71,7 @@ async def live():
                 symbol, lot = draw.choice((("TSLA", "10"), ("BTC-USD", "0.3")))
                 side = draw.choice(("buy", "sell"))
                 order = await manager.place_limit_order(
-                    symbol, side, lot, "250", client_order_id=name
+                    symbol, side, lot, "250" if side == "buy" else "260", client_order_id=name
                 )
                 await asyncio.sleep(draw.random())
                 try:

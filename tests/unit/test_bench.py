@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
-    "full_path", "submit_latency", "fold", "recovery", "memory", "open_query", "fill_cost",
-    "venue_replay",
+    "full_path", "submit_latency", "cancel_25", "fold", "recovery", "memory", "open_query",
+    "fill_cost", "venue_replay",
 )  # fmt: skip
 KEYS = {
     "value", "unit", "goal", "met", "floor", "floor_met", "better", "best", "repeats", "detail",

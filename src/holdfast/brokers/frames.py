@@ -21,7 +21,7 @@ from holdfast.errors import InputError
 from holdfast.ports import OpenOrders
 from holdfast.venue.paper import TopOfBook
 
-VERSION: Final = 1
+VERSION: Final = 2
 # A poll that lists ten thousand orders has three megabytes.
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 # The shortest of the systems' bounds on a socket's path (macOS: 104 bytes with the final zero).
@@ -36,6 +36,13 @@ class Call(Struct, frozen=True, kw_only=True, tag="call"):
     effect: SubmitOrder | CancelOrder | ReplaceOrder | LookupOrder
 
 
+class CancelBatch(Struct, frozen=True, kw_only=True, tag="cancel_batch"):
+    """Cancel several orders in one call; answered by `EndedEach`."""
+
+    id: int
+    orders: tuple[CancelOrder, ...]
+
+
 class Poll(Struct, frozen=True, kw_only=True, tag="poll"):
     """List the working orders and recent executions; answered by `Listed`."""
 
@@ -46,7 +53,7 @@ class Listen(Struct, frozen=True, tag="listen"):
     """Send reports down this connection from now on; it has no answer."""
 
 
-Request: TypeAlias = Call | Poll | Listen
+Request: TypeAlias = Call | CancelBatch | Poll | Listen
 
 
 class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
@@ -62,6 +69,13 @@ class Ended(Struct, frozen=True, kw_only=True, tag="ended"):
 
     id: int
     outcome: Outcome
+
+
+class EndedEach(Struct, frozen=True, kw_only=True, tag="ended_each"):
+    """How the cancels of a batch ended, one by one in their order."""
+
+    id: int
+    outcomes: tuple[Outcome, ...]
 
 
 class Seen(Struct, frozen=True, kw_only=True, tag="seen"):
@@ -94,7 +108,7 @@ class Quoted(Struct, frozen=True, tag="quoted"):
     top: TopOfBook
 
 
-Answer: TypeAlias = Ended | Seen | Listed
+Answer: TypeAlias = Ended | EndedEach | Seen | Listed
 Response: TypeAlias = Hello | Answer | Told | Gapped | Quoted
 
 

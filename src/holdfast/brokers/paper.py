@@ -25,7 +25,7 @@ from holdfast.domain.reports import (
     Unknown,
 )
 from holdfast.errors import InputError
-from holdfast.ports import OpenOrders
+from holdfast.ports import AccountFigures, OpenOrders
 from holdfast.venue.faults import Fault, FaultKind, FaultPlan
 from holdfast.venue.history import seen_at, working_at
 from holdfast.venue.latency import Latency
@@ -113,15 +113,16 @@ class PaperBroker:
 
     async def cancel(self, order: CancelOrder) -> Outcome:
         """Ask for an order to be cancelled; see `Broker.cancel`."""
-        return await self._call(
-            "cancel",
-            lambda now_ns: self._venue.cancel(
-                self._account,
-                broker_order_id=order.broker_order_id,
-                wire_ids=(order.wire_id, order.orig_wire_id),
-                now_ns=now_ns,
-            ),
-        )
+        return await self._call("cancel", lambda now_ns: self._canceled(order, now_ns))
+
+    async def cancel_batch(self, orders: Sequence[CancelOrder]) -> Sequence[Outcome]:
+        """Ask for several orders to be cancelled in one call; see `BatchCanceller`."""
+
+        def act(now_ns: int) -> tuple[Outcome, ...]:
+            return tuple(self._canceled_in_batch(order, now_ns) for order in orders)
+
+        answer = await self._call("cancel_batch", act)
+        return answer if isinstance(answer, tuple) else (answer,) * len(orders)
 
     async def replace(self, order: ReplaceOrder) -> Outcome:
         """Ask for new terms; see `Broker.replace`."""
@@ -175,6 +176,18 @@ class PaperBroker:
         await self._sleep(answer_ns)
         return answer
 
+    async def account(self) -> AccountFigures:
+        """Tell buying power and positions; raises OSError where the fault plan says so."""
+        fault, answer_ns = await self._ask("account")
+        figures = AccountFigures(
+            buying_power=self._venue.power(self._account),
+            positions=self._venue.positions(self._account),
+        )
+        await self._sleep(answer_ns)
+        if fault is not None:
+            raise ConnectionError(fault.text or "503: the account could not be read")
+        return figures
+
     async def listen(self, on_report: Callable[[Report], None], on_gap: Callable[[], None]) -> None:
         """Deliver reports until cancelled; one listener at a time.
 
@@ -198,7 +211,29 @@ class PaperBroker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _call(self, face: str, act: Callable[[int], Outcome]) -> Outcome:
+    def _canceled(self, order: CancelOrder, now_ns: int) -> Outcome:
+        return self._venue.cancel(
+            self._account,
+            broker_order_id=order.broker_order_id,
+            wire_ids=(order.wire_id, order.orig_wire_id),
+            now_ns=now_ns,
+        )
+
+    def _canceled_in_batch(self, order: CancelOrder, now_ns: int) -> Outcome:
+        """Cancel one order of a batch, which may fail where the others do not."""
+        fault = None if self._direct else self._faults.at("cancel")
+        if fault is None:
+            return self._canceled(order, now_ns)
+        if (never_done := _never_done("cancel", fault)) is not None:
+            return never_done
+        if fault.kind is FaultKind.LANDS_LATE:
+            self._later(fault.lasts_ns, lambda: self._canceled(order, self._delays.now_ns()))
+        elif fault.kind is not FaultKind.TIMEOUT_BEFORE_ACCEPT:
+            self._canceled(order, now_ns)
+        return Unknown(text=fault.text or "the batch has no answer for this order")
+
+    async def _call(self, face: str, act: Callable[[int], _T]) -> _T | Outcome:
+        """Make a call; returns what the venue gave, or how the whole call failed."""
         if self._direct:
             return act(self._delays.now_ns())
         self._sent += 1
@@ -216,27 +251,21 @@ class PaperBroker:
         fault: Fault,
         way_ns: int,
         answer_ns: int,
-        act: Callable[[int], Outcome],
+        act: Callable[[int], object],
     ) -> Outcome:
         """Carry a call through its fault."""
         kind = fault.kind
 
-        def land() -> Outcome:
+        def land() -> object:
             return act(self._delays.now_ns())
 
         if kind is FaultKind.ERROR_AFTER_ACCEPT:
             await self._carried(way_ns, land)
             await self._sleep(answer_ns)
             return Unknown(text=fault.text or f"503: {face} was answered by a server error")
-        if kind in {FaultKind.NOT_SENT, FaultKind.REFUSED}:
+        if (never_done := _never_done(face, fault)) is not None:
             await self._sleep(way_ns + answer_ns)
-            if kind is FaultKind.REFUSED:
-                return Refused(
-                    text=fault.text or f"{face} refused by the fault plan", code=fault.code
-                )
-            return NotSent(
-                text=fault.text or "429: too many requests", retry_after_ms=fault.retry_after_ms
-            )
+            return never_done
         if kind is not FaultKind.TIMEOUT_BEFORE_ACCEPT:
             late = kind is FaultKind.LANDS_LATE
             self._later(fault.lasts_ns if late else way_ns, land)
@@ -373,6 +402,16 @@ class PaperBroker:
     async def _sleep(self, ns: int) -> None:
         if ns:
             await self._delays.sleep(ns)
+
+
+def _never_done(face: str, fault: Fault) -> Outcome | None:
+    """Return the answer to a request that the broker turns away; None for all other faults."""
+    if fault.kind is FaultKind.REFUSED:
+        return Refused(text=fault.text or f"{face} refused by the fault plan", code=fault.code)
+    if fault.kind is FaultKind.NOT_SENT:
+        text = fault.text or "429: too many requests"
+        return NotSent(text=text, retry_after_ms=fault.retry_after_ms)
+    return None
 
 
 class SymbolAccess:

@@ -10,16 +10,20 @@ What this module does not know: who is at the other end; any `Broker` may be (`r
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Final, Self
+
+from msgspec.structs import replace
 
 from holdfast.brokers.frames import (
     VERSION,
     Answer,
     Call,
+    CancelBatch,
     Ended,
+    EndedEach,
     Gapped,
     Hello,
     Listed,
@@ -95,6 +99,16 @@ class RemoteBroker:
     async def cancel(self, order: CancelOrder) -> Outcome:
         """Ask for an order to be cancelled; see `Broker.cancel`."""
         return await self._carry_out(order)
+
+    async def cancel_batch(self, orders: Sequence[CancelOrder]) -> Sequence[Outcome]:
+        """Ask for several orders to be cancelled in one call; see `BatchCanceller`."""
+        link = await self._reach()
+        if link is None or link.lost.is_set():
+            return [NotSent(text=_NO_LINK)] * len(orders)
+        answer = await link.ask(lambda key: CancelBatch(id=key, orders=tuple(orders)))
+        if isinstance(answer, EndedEach):
+            return answer.outcomes
+        return [Unknown(text=_LOST)] * len(orders)
 
     async def replace(self, order: ReplaceOrder) -> Outcome:
         """Ask for new terms; see `Broker.replace`."""
@@ -176,7 +190,11 @@ class RemoteBroker:
             except BaseException:
                 writer.close()
                 raise
-        self.capabilities, self.instruments = hello.capabilities, hello.instruments
+        # What the account holds is not asked across this line.
+        self.capabilities = replace(
+            hello.capabilities, account_data=False, power_after_orders=False
+        )
+        self.instruments = hello.instruments
         self._link = _Link(reader, writer, self._heard)
 
     def _heard(self, said: Response) -> None:
@@ -234,7 +252,7 @@ class _Link:
         try:
             while True:
                 said = await read_response(reader)
-                if isinstance(said, Ended | Seen | Listed):
+                if isinstance(said, Answer):
                     waiting = self._waiting.get(said.id)
                     if waiting is not None and not waiting.done():
                         waiting.set_result(said)

@@ -9,12 +9,14 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 from holdfast.brokers.frames import (
     VERSION,
     Call,
+    CancelBatch,
     Ended,
+    EndedEach,
     FrameError,
     Gapped,
     Hello,
@@ -32,7 +34,7 @@ from holdfast.brokers.frames import (
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import LookupResult, Outcome, Unknown
-from holdfast.ports import Broker, OpenOrders
+from holdfast.ports import BatchCanceller, Broker, OpenOrders
 from holdfast.venue.paper import TopOfBook
 
 # Requests of one connection that are carried out at once; more wait unread.
@@ -41,6 +43,9 @@ CALLS_MAX: Final = 1_024
 UNREAD_BYTES_MAX: Final = 4 * 1024 * 1024
 # Quotes are left out while so much else waits: a newer one follows.
 UNREAD_BYTES_FOR_QUOTES: Final = 64 * 1024
+
+# What is answered by one frame.
+Asked: TypeAlias = Call | CancelBatch | Poll
 
 
 class BrokerServer:
@@ -120,14 +125,16 @@ class BrokerServer:
             if self._feeding is not None and self._listener is session:
                 self._feeding.cancel()
 
-    async def _carry_out(self, request: Call | Poll, session: "_Session") -> None:
+    async def _carry_out(self, request: Asked, session: "_Session") -> None:
         try:
             session.send(await self._answer(request))
         finally:
             session.room.release()
 
-    async def _answer(self, request: Call | Poll) -> Response:
+    async def _answer(self, request: Asked) -> Response:
         """Answer a request; an exception of the broker proves nothing, as the port has it."""
+        if isinstance(request, CancelBatch):
+            return EndedEach(id=request.id, outcomes=await self._outcomes(request.orders))
         if isinstance(request, Poll):
             try:
                 return Listed(id=request.id, found=await self._broker.poll())
@@ -150,6 +157,12 @@ class BrokerServer:
         if isinstance(effect, CancelOrder):
             return await self._broker.cancel(effect)
         return await self._broker.replace(effect)
+
+    async def _outcomes(self, orders: tuple[CancelOrder, ...]) -> tuple[Outcome, ...]:
+        try:
+            return tuple(await cast(BatchCanceller, self._broker).cancel_batch(orders))
+        except Exception as error:  # noqa: BLE001 - an exception is an unknown outcome of them all
+            return (Unknown(text=_described(error)),) * len(orders)
 
     def _listen(self, session: "_Session") -> None:
         """Let the reports go to this connection, and no longer to another."""

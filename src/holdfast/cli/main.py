@@ -17,24 +17,26 @@ from cyclopts import App, CycloptsError, Parameter
 
 from holdfast import __version__
 from holdfast.cli.demo import demo
+from holdfast.cli.doctor import doctor
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
+from holdfast.cli.run import run as run_teams
 from holdfast.cli.verify import verify
 from holdfast.errors import HoldfastError
+from holdfast.tuning import tune_interpreter
 
 # One line per command. Their modules import what is costly only when they run.
 COMMANDS: Final[dict[str, Callable[..., int]]] = {
     "demo": demo,
+    "doctor": doctor,
     "replay": replay,
+    "run": run_teams,
     "verify": verify,
 }
 
 BAD_INPUT: Final = 2
 DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
 IO_ERROR: Final = 74  # EX_IOERR
-# The journal's thread gives up the interpreter at every statement, and by default waits up to 5 ms
-# to get it back from the desk's thread: so a commit takes a third of the time.
-SWITCH_INTERVAL_S: Final = 0.0005
 BROKEN_PIPE: Final = 141  # what a shell reports of a program that SIGPIPE ended
 SIGNALLED: Final = 128  # a shell adds the signal's number
 
@@ -56,7 +58,7 @@ def app() -> App:
 
 def main() -> None:
     """Run the command that the program was started with, and exit with its status."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)  # a command has its process to itself
+    tune_interpreter()  # a command has its process to itself
     sys.exit(run(sys.argv[1:]))
 
 

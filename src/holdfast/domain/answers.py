@@ -4,7 +4,7 @@ Rule 1: positive evidence always counts, also when it answers an earlier attempt
 counts only for the attempt that is on its way.
 Rule 2: a refusal for a duplicate id says that the order exists: unknown, and looked up.
 Rule 3: what was provably not processed is repeated under the same wire id, a bounded number of
-times, no sooner than the broker asked.
+times, no sooner than the broker asked; what only waited for its turn is no repeat.
 Rule 4: a refused cancel leaves the order as it was, and is read once more: it may have filled.
 """
 
@@ -112,6 +112,9 @@ def _submit_accepted(work: Work, order: Order, outcome: Accepted) -> None:
 
 
 def _not_sent(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
+    if outcome.waited:
+        _wait_again(work, order, wish, outcome)
+        return
     if wish.delays >= work.settings.retries_max and wish.kind is not WishKind.CANCEL:
         refuse_unsent(work, order, wish, f"not sent after {wish.delays} repeats: {outcome.text}")
         return
@@ -128,6 +131,23 @@ def _not_sent(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
             wish=wish.wish,
             retry_at_ns=retry_at,
             text=outcome.text[:500],
+        )
+    )
+
+
+def _wait_again(work: Work, order: Order, wish: Wish, outcome: NotSent) -> None:
+    """Line up once more at once: nothing has failed, and its own end alone limits the wait."""
+    if wish.kind is not WishKind.CANCEL and work.now_ns >= wish.not_after_ns:
+        refuse_unsent(work, order, wish, f"no time left to wait for its turn: {outcome.text}")
+        return
+    work.out(
+        e.WishDelayed(
+            at_ns=work.now_ns,
+            number=order.number,
+            wish=wish.wish,
+            retry_at_ns=work.now_ns,
+            text=outcome.text[:500],
+            waited=True,
         )
     )
 

@@ -181,7 +181,16 @@ def _cancel_again(work: Work, order: Order) -> None:
         request_cancel(work, order, by="", reason="it was to be cancelled and works")
 
 
-def request_cancel(work: Work, order: Order, by: str, reason: str) -> None:
+def want_gone(work: Work, order: Order, by: str, reason: str, batch: int = 0) -> None:
+    """Want an order gone for good, without a successor; asking twice is asking once."""
+    if order.moving_to is not None:
+        why = reason or "cancelled"
+        work.out(e.RequoteDropped(at_ns=work.now_ns, number=order.number, reason=why))
+    if order.is_exposed and order.oldest(WishKind.CANCEL) is None:
+        request_cancel(work, order, by, reason, batch)
+
+
+def request_cancel(work: Work, order: Order, by: str, reason: str, batch: int = 0) -> None:
     """Record that somebody wants the order gone; `attend` sends it when its turn comes."""
     work.out(
         e.CancelRequested(
@@ -190,6 +199,7 @@ def request_cancel(work: Work, order: Order, by: str, reason: str) -> None:
             wish=order.last_wish + 1,
             by=by,
             reason=reason,
+            batch=batch,
         )
     )
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from holdfast.domain import (
     accounts,
+    alerts,
     commands,
     externals,
     flattening,
@@ -49,7 +50,7 @@ from holdfast.domain.requoting import follow
 from holdfast.domain.sanity import UnusableError, usable_sighting
 from holdfast.domain.settings import Settings
 from holdfast.domain.state import FORMAT, State
-from holdfast.domain.sweeping import due_ns
+from holdfast.domain.sweeping import abandon, due_ns
 from holdfast.domain.switches import settle
 from holdfast.domain.values import Side
 from holdfast.domain.work import anomaly
@@ -111,10 +112,11 @@ class Desk(Queries):
 
     def next_deadline(self) -> int | None:
         """Return the desk time at which to tick next, or None."""
-        orders_ns, desk_ns = self.state.next_due_ns(), due_ns(self)
-        if orders_ns is None or desk_ns is None:
-            return desk_ns if orders_ns is None else orders_ns
-        return min(orders_ns, desk_ns)
+        due = self.state.next_due_ns()
+        for other in (due_ns(self), switches.due_ns(self)):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
 
     def step(self, given: Input, now_ns: int) -> Decision:
         """Take one input at a desk time and decide; events are applied already.
@@ -143,6 +145,7 @@ class Desk(Queries):
             for order in touched.values():
                 attend(self, order)
                 follow(self, order)
+                abandon(self, order)
             settle(self)
             if not self._touched:
                 return
@@ -161,6 +164,11 @@ class Desk(Queries):
         effect = effect_of(self.state, event)
         if effect is not None:
             decision.effects.append(effect)
+
+    @property
+    def decided(self) -> list[e.AnyEvent]:
+        """The events of this step so far."""
+        return self._decision.events
 
     def lot(self, symbol: str) -> Decimal:
         """Return the smallest quantity step of a symbol."""
@@ -331,7 +339,7 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.EngageKillSwitch: switches.engage,
     inputs.ReleaseKillSwitch: switches.release,
     inputs.CloseBreaker: switches.close_breaker,
-    inputs.Raise: switches.raise_alert,
+    inputs.Raise: alerts.raise_alert,
     inputs.Flatten: flattening.flatten,
     inputs.AccountSeen: accounts.account_seen,
     inputs.AdoptExternal: externals.adopt_external,

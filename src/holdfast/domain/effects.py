@@ -16,7 +16,7 @@ from holdfast.domain.requests import OrderTerms
 
 
 class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
-    """Place a new order under `wire_id`."""
+    """Place a new order under `wire_id`; `reducing` says that it can only reduce a position."""
 
     number: int
     wish: int
@@ -26,6 +26,7 @@ class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
     not_after_ns: int
     sent_ns: int = 0
     role: str = ""
+    reducing: bool = False
 
 
 class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):
@@ -50,7 +51,8 @@ class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):
     """Give the order new terms under `wire_id`.
 
     `terms.quantity` is the new total; `leaves_quantity` is what would then remain to fill, for
-    brokers that count a replaced order anew.
+    brokers that count a replaced order anew. `reducing` says that it adds no exposure: it only
+    lowers the quantity, or the order can only reduce a position.
     """
 
     number: int
@@ -63,6 +65,7 @@ class ReplaceOrder(Struct, frozen=True, gc=False, kw_only=True, tag="replace"):
     leaves_quantity: Decimal | None
     not_after_ns: int
     sent_ns: int = 0
+    reducing: bool = False
 
 
 class LookupOrder(Struct, frozen=True, gc=False, kw_only=True, tag="lookup"):

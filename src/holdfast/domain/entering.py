@@ -36,6 +36,13 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
     )
 
 
+def succeed(order: Order, before: Order) -> None:
+    """Let an order take over what another left: how often it moved, and how old it is."""
+    before.successor, before.moving_to = order.number, None
+    order.requotes, order.requoted_ns = before.requotes, before.requoted_ns
+    order.began_ns = before.began_ns or before.created_ns
+
+
 def adopted_order(event: e.OrderAdopted) -> Order:
     """Begin an order that is on its way already, if it is: its submit is to be looked up."""
     submit = Wish(

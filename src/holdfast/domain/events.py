@@ -57,6 +57,7 @@ from holdfast.domain.policy_events import (
     OrdersSwept,
     RefusalRecorded,
     RequoteDecided,
+    RequoteDropped,
     StatusChecked,
 )
 from holdfast.domain.wish_events import (
@@ -126,6 +127,7 @@ AnyEvent: TypeAlias = (
     | OrdersSwept
     | RefusalRecorded
     | RequoteDecided
+    | RequoteDropped
     | StatusChecked
 )
 
@@ -182,6 +184,7 @@ __all__ = [
     "ReplaceRequested",
     "ReportNoted",
     "RequoteDecided",
+    "RequoteDropped",
     "SnapshotReleased",
     "StatusChecked",
     "WishAcknowledged",

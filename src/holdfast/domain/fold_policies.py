@@ -16,11 +16,17 @@ def _requoted(order: Order, event: e.RequoteDecided, _lot: Decimal) -> list[Chan
     return []
 
 
+def _dropped(order: Order, _event: e.RequoteDropped, _lot: Decimal) -> list[Change]:
+    order.moving_to = None
+    return []
+
+
 def _checked(_order: Order, _event: e.StatusChecked, _lot: Decimal) -> list[Change]:
     return []
 
 
 POLICY_FOLDS: Final[dict[type, Fold]] = {
     e.RequoteDecided: _requoted,
+    e.RequoteDropped: _dropped,
     e.StatusChecked: _checked,
 }

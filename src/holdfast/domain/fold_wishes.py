@@ -15,8 +15,10 @@ Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
 
 
 def _cancel_requested(order: Order, event: e.CancelRequested, _lot: Decimal) -> list[Change]:
-    order.wanted_gone = True
-    _ask(order, event, WishKind.CANCEL).batch = event.batch
+    if not order.wanted_gone:
+        order.wanted_gone, order.gone_ns = True, event.at_ns
+    if not event.look_first:
+        _ask(order, event, WishKind.CANCEL).batch = event.batch
     return []
 
 
@@ -27,6 +29,7 @@ def _replace_requested(order: Order, event: e.ReplaceRequested, _lot: Decimal) -
     wish.due_ns = event.not_after_ns
     if event.quantity is not None:
         order.largest = max(order.largest or ZERO, event.quantity)
+    order.reducing = order.reducing and not event.opens
     return []
 
 
@@ -71,7 +74,7 @@ def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> lis
 
 def _delayed(_order: Order, wish: Wish, event: e.WishDelayed) -> None:
     wish.stage, wish.due_ns = Stage.DELAYED, event.retry_at_ns
-    wish.delays += 1
+    wish.delays += not event.waited
 
 
 def _unknown(_order: Order, wish: Wish, event: e.WishUnknown) -> None:
@@ -89,6 +92,8 @@ def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
     settled = event.code != "NOT_PENDING" and not replacing and not never_met
     if wish is not None and wish.kind is WishKind.CANCEL and settled:
         order.wanted_gone = False
+        order.cancel_refusals += 1
+        order.cancel_refused_ns = event.at_ns
     return []
 
 
@@ -99,7 +104,7 @@ def _closed(order: Order, event: e.WishClosed, _lot: Decimal) -> list[Change]:
 
 def _lookup_started(order: Order, event: e.LookupStarted, _lot: Decimal) -> list[Change]:
     tries = order.next_try()
-    order.questions = event.attempt
+    order.questions, order.asked_ns = event.attempt, event.at_ns
     order.lookup = Lookup(
         attempt=event.attempt,
         tries=tries,

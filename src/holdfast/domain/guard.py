@@ -13,12 +13,15 @@ from msgspec import Struct
 
 from holdfast.domain import events as e
 from holdfast.domain.order import Order, WishKind
-from holdfast.domain.values import ZERO
+from holdfast.domain.values import ZERO, Status
 
 NS_PER_S: Final = 1_000_000_000
-# Seconds and minutes that are counted singly; no rule looks further back.
-SECONDS_MAX: Final = 60
+# Seconds and minutes that are counted singly; no rule looks further back. A minute that begins
+# within a second touches one second more.
+SECONDS_MAX: Final = 61
 MINUTES_MAX: Final = 60
+# The role of an order that flattens a symbol.
+FLAT: Final = "flat"
 
 
 class Buckets(Struct, gc=False, kw_only=True, omit_defaults=True):
@@ -93,12 +96,20 @@ class SymbolFigures(Struct, gc=False, kw_only=True, omit_defaults=True):
     recent_cancelled: Buckets = msgspec.field(default_factory=Buckets)
 
 
+class Closing(Struct, gc=False, kw_only=True, omit_defaults=True):
+    """How far a flattening is: since when, how many exits were tried, and the newest's number."""
+
+    since_ns: int
+    tries: int = 0
+    number: int = 0
+
+
 class Guard(Struct, kw_only=True, omit_defaults=True):
     """All that the policies of one desk remember.
 
     `opened` is the running value of what entries have bought or sold short, for comparing figures
     of an account that were asked for at different moments. `flattening` says, by symbol, who wants
-    a position closed. `alerted` is when each alert was last raised.
+    a position closed, and `closings` how far that is. `alerted` is when each alert was last raised.
     """
 
     kill: Kill | None = None
@@ -113,6 +124,7 @@ class Guard(Struct, kw_only=True, omit_defaults=True):
     alerts: dict[str, int] = msgspec.field(default_factory=dict)
     alerted: dict[str, int] = msgspec.field(default_factory=dict)
     flattening: dict[str, str] = msgspec.field(default_factory=dict)
+    closings: dict[str, Closing] = msgspec.field(default_factory=dict)
     batches: int = 0
     checks: int = 0
 
@@ -127,10 +139,14 @@ class Guard(Struct, kw_only=True, omit_defaults=True):
 def _submitted(guard: Guard, event: e.OrderSubmitted) -> None:
     guard.submitted.add(event.at_ns // NS_PER_S, SECONDS_MAX)
     guard.day.orders += 1
+    if event.role == FLAT and (closing := guard.closings.get(event.terms.symbol)) is not None:
+        closing.tries += 1
+        closing.number = event.number
 
 
 def _killed(guard: Guard, event: e.KillSwitchEngaged) -> None:
-    guard.kill = Kill(by=event.by, reason=event.reason, action=event.action, at_ns=event.at_ns)
+    since_ns = guard.kill.at_ns if guard.kill is not None else event.at_ns
+    guard.kill = Kill(by=event.by, reason=event.reason, action=event.action, at_ns=since_ns)
 
 
 def _released(guard: Guard, _event: e.KillSwitchReleased) -> None:
@@ -153,7 +169,8 @@ def _closed(guard: Guard, _event: e.BreakerClosed) -> None:
 
 
 def _day(guard: Guard, event: e.DayBegan) -> None:
-    guard.day = Day(name=event.day, ends_ns=event.ends_ns, equity=event.equity)
+    # ZERO itself, so that nothing is written of it, whether it was computed or read.
+    guard.day = Day(name=event.day, ends_ns=event.ends_ns, equity=event.equity or ZERO)
 
 
 def _power(guard: Guard, event: e.BuyingPowerSet) -> None:
@@ -175,10 +192,12 @@ def _swept(guard: Guard, event: e.OrdersSwept) -> None:
 
 def _flatten(guard: Guard, event: e.FlattenStarted) -> None:
     guard.flattening[event.symbol] = event.by
+    guard.closings[event.symbol] = Closing(since_ns=event.at_ns)
 
 
 def _flat(guard: Guard, event: e.FlattenEnded) -> None:
     guard.flattening.pop(event.symbol, None)
+    guard.closings.pop(event.symbol, None)
 
 
 # What a desk's own events change; `OrderSubmitted` is folded when its order is entered.
@@ -204,6 +223,8 @@ def _answered(guard: Guard, _event: e.AnyEvent, _order: Order) -> None:
 
 
 def _failed_call(guard: Guard, event: e.WishUnknown | e.WishDelayed, order: Order) -> None:
+    if isinstance(event, e.WishDelayed) and event.waited:
+        return
     wish = order.wish(event.wish)
     if wish is not None and wish.kind is WishKind.SUBMIT:
         guard.breaker.failures += 1
@@ -211,19 +232,26 @@ def _failed_call(guard: Guard, event: e.WishUnknown | e.WishDelayed, order: Orde
         guard.timeouts.add(event.at_ns // (60 * NS_PER_S), MINUTES_MAX)
 
 
-def _ended(guard: Guard, event: e.AnyEvent, order: Order) -> None:
-    figures, minute = guard.of(order.terms.symbol), event.at_ns // (60 * NS_PER_S)
+def count_ended(guard: Guard, order: Order, at_ns: int) -> None:
+    """Count an order that has just ended, whichever way, and how old it was if cancelled."""
+    figures, minute = guard.of(order.terms.symbol), at_ns // (60 * NS_PER_S)
     figures.ended += 1
     figures.recent_ended.add(minute, MINUTES_MAX)
-    if isinstance(event, e.OrderCanceled):
+    if order.status is Status.CANCELED:
         figures.cancelled += 1
-        figures.cancel_age_ns += event.at_ns - order.created_ns
+        figures.cancel_age_ns += at_ns - order.created_ns
         figures.recent_cancelled.add(minute, MINUTES_MAX)
 
 
 def _requoted(guard: Guard, _event: e.RequoteDecided, order: Order) -> None:
     symbol = order.terms.symbol
     guard.day.requotes[symbol] = guard.day.requotes.get(symbol, 0) + 1
+
+
+def _not_succeeded(guard: Guard, event: e.RequoteDropped, order: Order) -> None:
+    """An order that ended in order to move ends for good without a successor."""
+    if order.is_terminal:
+        count_ended(guard, order, event.at_ns)
 
 
 def _checked(guard: Guard, _event: e.StatusChecked, _order: Order) -> None:
@@ -236,8 +264,7 @@ ORDER_FOLDS: Final[dict[type, Callable[[Guard, Any, Order], None]]] = {
     e.OrderRejected: _answered,
     e.WishUnknown: _failed_call,
     e.WishDelayed: _failed_call,
-    e.OrderCanceled: _ended,
-    e.OrderExpired: _ended,
     e.RequoteDecided: _requoted,
+    e.RequoteDropped: _not_succeeded,
     e.StatusChecked: _checked,
 }

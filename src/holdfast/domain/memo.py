@@ -1,5 +1,7 @@
 """What a desk knows only as long as it runs, and that no decision needs after a restart."""
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -9,10 +11,18 @@ class Memo(Struct, kw_only=True):
 
     `reconciled` is False from a start until the first complete poll: until then no policy acts on
     age. `swept_ns` is when orders were last looked at for their age. `refused_ns` and `unrecorded`
-    keep a flood of the same refusal from filling the journal.
+    keep a flood of the same refusal from filling the journal; `checks` are the limits that are set
+    and the functions that they ask for. `enforced_ns` is when the kill switch
+    was last enforced, and `unstopped` whether it left an entry for later; `flatten_ns` is when each
+    flattening wants to go on. `strangers` are the broker orders that could not be adopted.
     """
 
     reconciled: bool = True
     swept_ns: int = 0
+    checks: tuple[object, tuple[Any, ...]] | None = None
     refused_ns: dict[str, int] = msgspec.field(default_factory=dict)
     unrecorded: dict[str, int] = msgspec.field(default_factory=dict)
+    enforced_ns: int = 0
+    unstopped: bool = True
+    flatten_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    strangers: dict[str, None] = msgspec.field(default_factory=dict)

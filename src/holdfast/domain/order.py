@@ -105,12 +105,15 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     largest quantity ever in force or wished, against which an overfill is judged. `held` is a
     snapshot that waits for the executions behind its figure. `alive` is None, or how often the
     broker confirmed that the ended order works. `wanted_gone` says that somebody asked to cancel
-    and that the broker has not refused it. `seen` are the newest report ids.
+    and that the broker has not refused it, `gone_ns` since when; its refusals are counted, for
+    trying again ever later. `asked_ns` is when the newest question about the order left. `seen`
+    are the newest report ids.
     `role` names the policy that made the order, `reducing` says that it was let through as an
     exit, `external` that no desk placed it. `estimate` is a price for orders without one. A pegged
     order was moved `requotes` times, last at `requoted_ns`; `moving_to` is the price that its
-    successor gets once the cancel is confirmed, `successor` that order's number. `refusal` is why
-    the last cancel or replace was refused.
+    successor gets once the cancel is confirmed, `successor` that order's number, and `began_ns`
+    is when the first of such a chain was created. `refusal` is why the last cancel or replace was
+    refused.
     """
 
     number: int
@@ -131,6 +134,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     requotes: int = 0
     requoted_ns: int = 0
     moving_to: Decimal | None = None
+    began_ns: int = 0
     status: Status = Status.NEW
     condition: Condition = Condition.NONE
     quantity: Decimal | None = None
@@ -142,10 +146,14 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     wishes: list[Wish] = msgspec.field(default_factory=list)
     last_wish: int = 0
     wanted_gone: bool = False
+    gone_ns: int = 0
+    cancel_refusals: int = 0
+    cancel_refused_ns: int = 0
     held: Snapshot | None = None
     held_until_ns: int = 0
     lookup: Lookup | None = None
     questions: int = 0
+    asked_ns: int = 0
     alive: int | None = None
     seen: list[str] = msgspec.field(default_factory=list)
     submitted_ns: int = 0
@@ -168,8 +176,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def is_exposed(self) -> bool:
-        """Tell whether the order may still trade, as far as anybody can tell."""
-        return self.status not in TERMINAL or self.alive is not None
+        """Tell whether the order may still trade, as far as anybody can tell, or its successor."""
+        return self.status not in TERMINAL or self.alive is not None or self.moving_to is not None
 
     @property
     def is_settled(self) -> bool:

@@ -27,6 +27,7 @@ def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
             not_after_ns=event.not_after_ns,
             sent_ns=event.at_ns,
             role=event.role,
+            reducing=event.reducing or event.terms.reduce_only,
         )
     if isinstance(event, e.WishSent):
         order = state.order(event.number)
@@ -50,6 +51,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             not_after_ns=wish.not_after_ns,
             sent_ns=wish.sent_ns,
             role=order.role,
+            reducing=_is_reducing(order),
         )
     if wish.kind is WishKind.CANCEL:
         return CancelOrder(
@@ -75,7 +77,18 @@ def _request(order: Order, wish: Wish) -> Effect:
         leaves_quantity=wish.leaves,
         not_after_ns=wish.not_after_ns,
         sent_ns=wish.sent_ns,
+        reducing=_is_reducing(order) or _only_lowers(order, wish),
     )
+
+
+def _is_reducing(order: Order) -> bool:
+    return order.reducing or order.terms.reduce_only
+
+
+def _only_lowers(order: Order, wish: Wish) -> bool:
+    if wish.quantity is None or wish.limit_price is not None or wish.stop_price is not None:
+        return False
+    return order.quantity is not None and wish.quantity < order.quantity
 
 
 def _terms(order: Order, wish: Wish) -> OrderTerms:

@@ -96,12 +96,16 @@ class StatusChecked(Event, frozen=True, kw_only=True, tag="status_checked"):
 
 
 class OrdersSwept(Event, frozen=True, kw_only=True, tag="orders_swept"):
-    """These orders are cancelled in one go, under one batch number; `reason` says why."""
+    """These orders are cancelled in one go, under one batch number; `reason` says why.
+
+    `unprotected` says that whoever asked wanted protective orders gone, too.
+    """
 
     numbers: tuple[int, ...]
     reason: str
     by: str = ""
     batch: int = 0
+    unprotected: bool = False
 
 
 class RequoteDecided(Event, frozen=True, kw_only=True, tag="requote_decided"):
@@ -111,6 +115,13 @@ class RequoteDecided(Event, frozen=True, kw_only=True, tag="requote_decided"):
     price: Decimal
     quote: Quote
     native: bool
+
+
+class RequoteDropped(Event, frozen=True, kw_only=True, tag="requote_dropped"):
+    """The order that was to move gets no successor after all; `reason` says why."""
+
+    number: int
+    reason: str
 
 
 class FlattenStarted(Event, frozen=True, kw_only=True, tag="flatten_started"):

@@ -47,16 +47,25 @@ class Queries:
         number = self.state.names.get(f"c:{client_order_id}") or self.owner_of(client_order_id)
         return self.state.peek(number) if number else None
 
+    def newest(self, order: Order) -> Order:
+        """Return the last order in memory of the chain that an order began by moving its price."""
+        while order.successor and (after := self.state.peek(order.successor)) is not None:
+            order = after
+        return order
+
     def by_key(self, idempotency_key: str) -> Order | None:
         """Return an order in memory by its idempotency key."""
         number = self.state.names.get(f"i:{idempotency_key}")
         return self.state.peek(number) if number else None
 
     def owner_of(self, wire_id: str) -> int:
-        """Return the number of the order that a wire id belongs to; 0 if it is not this desk's."""
+        """Return the number of the order that a wire id belongs to; 0 if it is not this desk's.
+
+        An order that no desk placed has the wire id that somebody else gave it.
+        """
         prefix = self.state.wire_prefix
         if not wire_id.startswith(prefix):
-            return 0
+            return self.state.names.get(f"w:{wire_id}", 0)
         digits = wire_id[len(prefix) :].partition("~")[0]
         usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
         return int(digits) if usual else self.state.names.get(f"w:{prefix}{digits}", 0)
@@ -161,6 +170,9 @@ class Queries:
         missing = (name for wire_id, broker_id in said for name in self._said(wire_id, broker_id))
         return tuple(dict.fromkeys(missing))
 
+    def _of_external(self, given: inputs.AdoptExternal) -> tuple[str, ...]:
+        return self._said(given.snapshot.wire_id, given.snapshot.broker_order_id)
+
     def _said(self, wire_id: str, broker_order_id: str) -> tuple[str, ...]:
         number = self.owner_of(wire_id) if wire_id else 0
         if number:
@@ -179,4 +191,5 @@ _MEANS: Final[dict[type, Callable[[Queries, Any], tuple[str, ...]]]] = {
     inputs.Looked: Queries._of_number,
     inputs.Reported: Queries._of_report,
     inputs.Polled: Queries._of_poll,
+    inputs.AdoptExternal: Queries._of_external,
 }

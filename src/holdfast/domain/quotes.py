@@ -4,10 +4,16 @@ An event whose decision used a quote carries it, so that the decision can be jud
 """
 
 from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from holdfast.domain.values import Side, ratio
+from holdfast.domain.values import Side, ratio, rounded_add
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+_NS_PER_MS: Final = 1_000_000
 
 
 class Quote(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -27,7 +33,7 @@ class Quote(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """Halfway between bid and offer; None without both."""
         if self.bid is None or self.ask is None:
             return None
-        return ratio(self.bid + self.ask, Decimal(2))
+        return ratio(rounded_add(self.bid, self.ask), Decimal(2))
 
     @property
     def mark(self) -> Decimal | None:
@@ -41,3 +47,12 @@ class Quote(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """Return what a market order of that side would pay or get, as far as the quote tells."""
         touch = self.ask if side is Side.BUY else self.bid
         return touch if touch is not None else self.last
+
+
+def fresh_quote(desk: "Desk", symbol: str) -> Quote | None:
+    """Return the latest quote of a symbol; None where it is older than a quote may be."""
+    quote = desk.quotes.get(symbol)
+    if quote is None:
+        return None
+    age_max_ns = desk.settings.policies.quote_age_max_ms * _NS_PER_MS
+    return quote if desk.now_ns - quote.at_ns <= age_max_ns else None

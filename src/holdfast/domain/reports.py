@@ -134,10 +134,14 @@ class Refused(Struct, frozen=True, gc=False, kw_only=True, tag="refused"):
 
 
 class NotSent(Struct, frozen=True, gc=False, kw_only=True, tag="not_sent"):
-    """Provably not processed: no byte left, or the vendor documents the reply so (429)."""
+    """Provably not processed: no byte left, or the vendor documents the reply so (429).
+
+    `waited` says that no call was made, because others went first until it was too late.
+    """
 
     text: str
     retry_after_ms: int = 0
+    waited: bool = False
 
 
 class Unknown(Struct, frozen=True, gc=False, kw_only=True, tag="unknown"):

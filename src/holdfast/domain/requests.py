@@ -4,6 +4,7 @@ Rule: everything is checked here, before anything is recorded; a request that pa
 journaled as it stands.
 """
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
@@ -15,13 +16,15 @@ from holdfast.domain.sanity import writable
 from holdfast.domain.values import (
     ID_LENGTH_MAX,
     MOMENT_MAX,
+    ONE,
     OrderType,
     Side,
     TimeInForce,
     amount,
     check_id,
+    is_multiple,
 )
-from holdfast.errors import InputError, UnsupportedOrderTypeError
+from holdfast.errors import AmountError, InputError, UnsupportedOrderTypeError
 
 Amount: TypeAlias = Decimal | str | int
 
@@ -37,11 +40,9 @@ _PRICES: Final = {
     OrderType.TRAILING_STOP: (False, False, True),
 }
 
-_CHOICES: Final[dict[type[StrEnum], dict[str, StrEnum]]] = {
-    kind: {item.value: item for item in kind} for kind in (OrderType, TimeInForce, Side)
-}
-
 _Choice = TypeVar("_Choice", bound=StrEnum)
+# The ticker of a share, with its class where it has one: TSLA, BRK.B.
+_TICKER: Final = re.compile(r"[A-Z]+(\.[A-Z])?")
 
 
 class PegTo(StrEnum):
@@ -63,14 +64,27 @@ class Peg(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     worst: Decimal
 
 
+_CHOICES: Final[dict[type[StrEnum], dict[str, StrEnum]]] = {
+    kind: {item.value: item for item in kind} for kind in (OrderType, TimeInForce, Side, PegTo)
+}
+
+
+class Priced(Struct, frozen=True, gc=False, kw_only=True):
+    """The limit price that the desk's pricing gave to a request without one, and what of."""
+
+    limit_price: Decimal | None
+    reference_price: Decimal | None = None
+    peg: Peg | None = None
+
+
 class OrderRequest(Struct, frozen=True, gc=False, kw_only=True):
     """A new order as the caller writes it; amounts as Decimal, int or decimal string.
 
     Exactly one of `quantity` (units) and `notional` (quote currency) is given. `trail` is the
     distance of a trailing stop in price. `expire_at_ns` (UTC) belongs to GTD. `client_order_id`
     and `idempotency_key` are the caller's own, unique for the journal's life: the same id with
-    the same request returns the first order. `force` lets an exit pass that could exceed the
-    position. `not_after_ms` is how long after the call the order may still be sent.
+    the same request returns the first order. `force` lets a reduce-only order pass that could
+    exceed the position. `not_after_ms` is how long after the call the order may still be sent.
     A limit order may have a `reference_price` in the place of its limit price: the desk's pricing
     policy makes one of the other. Or it may follow a price: `peg` is `bid`, `ask` or `mid`, and
     `peg_offset` (signed) is added to it.
@@ -124,8 +138,10 @@ class OrderTerms(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     peg: Peg | None = None
 
 
-def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
-    """Turn a request into terms.
+def check_request(
+    request: OrderRequest, instrument: Instrument, priced: Priced | None = None
+) -> OrderTerms:
+    """Turn a request into terms; `priced` is for one that leaves its limit price to the desk.
 
     Raises:
         AmountError: a price or quantity is not finite, not positive, off tick or lot, absurd, or
@@ -133,25 +149,27 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
         UnsupportedOrderTypeError: no such order type or time in force.
         InputError: anything else that is missing, doubled or contradictory; the message names it.
     """
-    order_type = _choice(OrderType, request.order_type, "order_type")
-    in_force = _choice(TimeInForce, request.time_in_force, "time_in_force")
+    order_type = choice(OrderType, request.order_type, "order_type")
+    in_force = choice(TimeInForce, request.time_in_force, "time_in_force")
     quantity, notional = _size(request, instrument)
     wanted = _PRICES[order_type]
-    limit_price = _price(
-        request.limit_price, "limit_price", order_type, instrument, wanted=wanted[0]
-    )
+    if priced is None:
+        if request.reference_price is not None or request.peg is not None:
+            raise InputError("a reference price or peg cannot be followed now; give a limit_price")
+        limit_price = _price(
+            request.limit_price, "limit_price", order_type, instrument, wanted=wanted[0]
+        )
+        priced = Priced(limit_price=limit_price)
+    limit_price = priced.limit_price
     stop_price = _price(request.stop_price, "stop_price", order_type, instrument, wanted=wanted[1])
     trail = _price(request.trail, "trail", order_type, instrument, wanted=wanted[2])
     if quantity is not None and limit_price is not None:
         instrument.check_notional(quantity, limit_price)
     _check_flags(request, order_type, in_force)
-    for name in ("client_order_id", "idempotency_key"):
-        if getattr(request, name) is not None:
-            check_id(getattr(request, name), name)
-    _check_strategy(request.strategy)
+    check_names(request)
     return OrderTerms(
         symbol=request.symbol,
-        side=_choice(Side, request.side, "side"),
+        side=choice(Side, request.side, "side"),
         quantity=quantity,
         notional=notional,
         order_type=order_type,
@@ -163,14 +181,84 @@ def check_request(request: OrderRequest, instrument: Instrument) -> OrderTerms:
         post_only=request.post_only,
         reduce_only=request.reduce_only,
         extended_hours=request.extended_hours,
+        reference_price=priced.reference_price,
+        peg=priced.peg,
     )
 
 
-def _choice(kind: type[_Choice], value: object, name: str) -> _Choice:
+def check_names(request: OrderRequest) -> None:
+    """Check what the caller calls the order and its strategy.
+
+    Raises:
+        InputError: an id that brokers would refuse or change, or a text that cannot be written.
+    """
+    for name in ("client_order_id", "idempotency_key"):
+        if getattr(request, name) is not None:
+            check_id(getattr(request, name), name)
+    if len(check_text(request.strategy, "strategy")) > ID_LENGTH_MAX:
+        found = f"strategy is {request.strategy!r}"
+        raise InputError(f"{found}; at most {ID_LENGTH_MAX} characters are kept")
+
+
+def check_plain(request: OrderRequest) -> None:
+    """Refuse what is not a limit order of whole shares, for the profile `limit_only`.
+
+    Raises:
+        UnsupportedOrderTypeError: another order type; the message names what to call.
+        InputError: a symbol that is no ticker, or an order sized by notional.
+        AmountError: a quantity that is not a whole number above zero.
+    """
+    if str(request.order_type).lower() != OrderType.LIMIT:
+        raise UnsupportedOrderTypeError(
+            f"order type {request.order_type!r} is not supported by the profile limit_only; use a "
+            "limit order: place_limit_buy and place_limit_sell take a reference price"
+        )
+    if not _TICKER.fullmatch(request.symbol):
+        raise InputError(
+            f"symbol is {request.symbol[:40]!r}; the profile limit_only takes upper-case tickers "
+            "such as TSLA or BRK.B"
+        )
+    if request.notional is not None:
+        raise InputError("the profile limit_only takes no notional orders; give a quantity")
+    quantity = amount(request.quantity, "quantity")
+    if not is_multiple(quantity, ONE):
+        raise AmountError(f"quantity is {quantity}; the profile limit_only takes whole shares")
+
+
+def check_unpriced(request: OrderRequest) -> Side:
+    """Check a request that leaves its limit price to the desk, and return its side.
+
+    Raises:
+        InputError: it has a limit price as well, or a reference and a peg, or is no limit order,
+            or is pegged and could not be followed.
+    """
+    named = "peg" if request.peg is not None else "reference_price"
+    if choice(OrderType, request.order_type, "order_type") is not OrderType.LIMIT:
+        found = f"the order type is {request.order_type!r}"
+        raise InputError(f"{found}, but {named} belongs to a limit order")
+    for other in ("limit_price", "reference_price"):
+        value = getattr(request, other)
+        if other != named and value is not None:
+            raise InputError(f"{named} and {other} ({value}) contradict each other; give one")
+    in_force = choice(TimeInForce, request.time_in_force, "time_in_force")
+    if request.peg is not None and in_force in {TimeInForce.IOC, TimeInForce.FOK}:
+        raise InputError(f"a pegged order rests and follows its price; {in_force} cannot")
+    if request.peg is not None and request.notional is not None:
+        raise InputError("a pegged order must be sized by quantity, not by notional")
+    return choice(Side, request.side, "side")
+
+
+def choice(kind: type[_Choice], value: object, name: str) -> _Choice:
+    """Return the member of an enumeration that a caller names, whatever its case.
+
+    Raises:
+        UnsupportedOrderTypeError: there is no such order type or time in force.
+        InputError: there is no such side or peg.
+    """
     found = _CHOICES[kind].get(value.lower()) if isinstance(value, str) else None
     if found is None:
         known = ", ".join(_CHOICES[kind])
-        error = InputError if kind is Side else UnsupportedOrderTypeError
+        error = UnsupportedOrderTypeError if kind in {OrderType, TimeInForce} else InputError
         raise error(f"{name} is {value!r}; it must be one of {known}")
     return found  # type: ignore[return-value]  # the row of this kind holds this kind
 
@@ -209,11 +297,6 @@ def _price(
     return price
 
 
-def _check_strategy(strategy: object) -> None:
-    if len(check_text(strategy, "strategy")) > ID_LENGTH_MAX:
-        raise InputError(f"strategy is {strategy!r}; at most {ID_LENGTH_MAX} characters are kept")
-
-
 def check_text(value: object, name: str) -> str:
     """Return a text that a caller gave and that can be written down.
 
@@ -243,6 +326,8 @@ def _check_flags(request: OrderRequest, order_type: OrderType, in_force: TimeInF
         raise InputError(
             f"post_only with a {order_type} {in_force} order; only a resting limit order can be it"
         )
+    if request.peg_offset is not None and request.peg is None:
+        raise InputError(f"peg_offset is {request.peg_offset} and there is no peg; name its price")
     if request.notional is not None and request.reduce_only:
         raise InputError("a reduce_only order must be sized by quantity, not by notional")
     not_after_ms, expire_at_ns = request.not_after_ms, request.expire_at_ns

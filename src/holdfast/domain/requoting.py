@@ -1,9 +1,30 @@
-"""Pegged orders follow their price."""
+"""Pegged orders follow their price.
 
+Rule 1: an order moves when that is worth it, no sooner than an interval after the last time, a
+bounded number of times; never past its worst price, never on an old quote or a closed market.
+Rule 2: where the broker cannot replace, the order is cancelled, and a successor takes over what
+is left. It is sent only once the broker, asked after the end, has told the final figure: whatever
+overtakes what, the chain never has more open than its order asked for.
+Rule 3: whoever wants the order gone, or forbids entries meanwhile, ends the chain.
+"""
+
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from holdfast.domain import events as e
+from holdfast.domain.attend import request_cancel
+from holdfast.domain.days import is_over, turn_day
 from holdfast.domain.inputs import Quoted
 from holdfast.domain.order import Order
+from holdfast.domain.pricing import peg_price
+from holdfast.domain.quotes import Quote, fresh_quote
+from holdfast.domain.requests import OrderTerms
+from holdfast.domain.sessions import Session
+from holdfast.domain.values import ZERO, Condition, Status, amount, mul, sub
+from holdfast.domain.work import NS_PER_MS, anomaly
+from holdfast.errors import AmountError
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
@@ -11,9 +32,199 @@ if TYPE_CHECKING:
 
 def quoted(desk: "Desk", given: Quoted) -> None:
     """Take the latest quotes, and move the orders that follow them."""
-    for quote in given.quotes:
+    for given_quote in given.quotes:
+        quote = _usable(desk, given_quote)
         desk.quotes[quote.symbol] = quote
+        followers = desk.state.pegged.get(quote.symbol)
+        if followers and desk.memo.reconciled:
+            for _, order in sorted(followers.items()):
+                _move(desk, order)
+
+
+def _usable(desk: "Desk", quote: Quote) -> Quote:
+    """Return a quote; one without prices for one that cannot be used, which is recorded once."""
+    try:
+        for price in (quote.bid, quote.ask, quote.last):
+            if price is not None:
+                amount(price, "price", signed=True)
+    except AmountError as error:
+        before, empty = desk.quotes.get(quote.symbol), Quote(symbol=quote.symbol, at_ns=quote.at_ns)
+        if before is None or before.mark is not None:
+            anomaly(desk, "UNUSABLE_QUOTE", f"{quote}: {error}"[:500])
+        return empty
+    return quote
+
+
+def look(desk: "Desk") -> None:
+    """Catch up: a price that came too soon after the last move, a successor that had to wait."""
+    for order in pegged(desk):
+        if order.moving_to is not None:
+            desk.touch(order.number)
+        else:
+            _move(desk, order)
+
+
+def pegged(desk: "Desk") -> list[Order]:
+    """Return the orders that follow a price or that a successor is due for, oldest first."""
+    followers = desk.state.pegged.values()
+    return [order for _, order in sorted(pair for each in followers for pair in each.items())]
+
+
+def session_of(desk: "Desk", symbol: str) -> Session | None:
+    """Return the trading hours of a symbol; None for round the clock."""
+    instrument = desk.instruments.get(symbol)
+    name = instrument.session if instrument is not None else ""
+    return desk.settings.policies.sessions.get(name)
+
+
+def is_open(desk: "Desk", symbol: str) -> bool:
+    """Tell whether a symbol trades now."""
+    session = session_of(desk, symbol)
+    return session is None or session.is_open(desk.wall_ns)
+
+
+def _move(desk: "Desk", order: Order) -> None:
+    """Move an order to its price, if that is due, allowed and worth it."""
+    if not _may_move(desk, order):
+        return
+    quote = fresh_quote(desk, order.terms.symbol)
+    price = _target(desk, order, quote)
+    if quote is None or price is None or not _is_worth_it(desk, order, price):
+        return
+    turn_day(desk)
+    native = desk.capabilities.native_replace
+    desk.out(
+        e.RequoteDecided(
+            at_ns=desk.now_ns, number=order.number, price=price, quote=quote, native=native
+        )
+    )
+    if native:
+        desk.out(
+            e.ReplaceRequested(
+                at_ns=desk.now_ns,
+                number=order.number,
+                wish=order.last_wish + 1,
+                not_after_ns=desk.now_ns + desk.settings.send_wait_ms * NS_PER_MS,
+                limit_price=price,
+            )
+        )
+    else:
+        request_cancel(desk, order, by="holdfast", reason=f"moves to {price}")
+    desk.touch(order.number)
+
+
+def _may_move(desk: "Desk", order: Order) -> bool:
+    rules, symbol = desk.settings.policies.requote, order.terms.symbol
+    last_ns = max(order.created_ns, order.requoted_ns)
+    return (
+        order.is_working
+        and not order.is_waiting
+        and order.condition is Condition.NONE
+        and desk.now_ns - last_ns >= rules.interval_ms * NS_PER_MS
+        and order.requotes < rules.per_order_max
+        and _moved_today(desk, symbol) < rules.per_symbol_max
+        and (desk.capabilities.native_replace or order.quantity is not None)
+        and not _forbidden(desk, order)
+        and is_open(desk, symbol)
+    )
+
+
+def _moved_today(desk: "Desk", symbol: str) -> int:
+    return 0 if is_over(desk) else desk.guard.day.requotes.get(symbol, 0)
+
+
+def _forbidden(desk: "Desk", order: Order) -> str:
+    """Say what forbids an order of this kind now; empty where nothing does."""
+    guard = desk.guard
+    if order.terms.symbol in guard.flattening:
+        return "the position is being closed"
+    if order.terms.reduce_only:
+        return ""
+    if guard.kill is not None:
+        return "the kill switch is engaged"
+    return "the circuit breaker is open" if guard.breaker.reason else ""
+
+
+def _target(desk: "Desk", order: Order, quote: Quote | None) -> Decimal | None:
+    """Return the price that the order should have; None where nobody can tell."""
+    terms, instrument = order.terms, desk.instruments.get(order.terms.symbol)
+    if terms.peg is None or quote is None or instrument is None:
+        return None
+    return peg_price(terms.peg, terms.side, quote, instrument)
+
+
+def _is_worth_it(desk: "Desk", order: Order, price: Decimal) -> bool:
+    limit, instrument = order.terms.limit_price, desk.instruments[order.terms.symbol]
+    if limit is None:
+        return False
+    least = mul(instrument.tick, Decimal(desk.settings.policies.requote.minimum_ticks))
+    distance = abs(sub(price, limit))
+    return distance > 0 and distance >= least
 
 
 def follow(desk: "Desk", order: Order) -> None:
-    """Send a successor once its predecessor's cancel is confirmed."""
+    """Send a successor once its predecessor's cancel is confirmed and its figure is final."""
+    if order.moving_to is None:
+        return
+    reason = _forbidden(desk, order) or _no_need(order)
+    if reason:
+        desk.out(e.RequoteDropped(at_ns=desk.now_ns, number=order.number, reason=reason))
+        return
+    unsettled = order.wishes or order.lookup or order.held or order.alive is not None
+    if not order.is_terminal or unsettled:
+        return
+    if order.asked_ns < order.completed_ns:
+        desk.look_up(order, "its final figure, before its successor")
+    elif desk.memo.reconciled:
+        _succeed(desk, order)
+
+
+def _no_need(order: Order) -> str:
+    """Say why an order needs no successor; empty while it does."""
+    if not order.is_terminal:
+        return "" if order.wanted_gone else f"its cancel was refused: {order.refusal}"[:200]
+    return "" if order.status is Status.CANCELED else f"it is {order.status}"
+
+
+def _succeed(desk: "Desk", order: Order) -> None:
+    """Submit what is left at the price of the latest quote, or else of the one that decided."""
+    now, settings, quote = desk.now_ns, desk.settings, fresh_quote(desk, order.terms.symbol)
+    price = _target(desk, order, quote) or order.moving_to
+    terms, reason = _rest(desk, order, price)
+    if terms is None:
+        desk.out(e.RequoteDropped(at_ns=now, number=order.number, reason=reason[:200]))
+        return
+    number = desk.next_number
+    desk.out(
+        e.OrderSubmitted(
+            at_ns=now,
+            number=number,
+            terms=terms,
+            deadline_ns=now + settings.ack_wait_ms * NS_PER_MS,
+            not_after_ns=now + settings.send_wait_ms * NS_PER_MS,
+            strategy=order.strategy,
+            role=order.role,
+            reducing=order.reducing,
+            succeeds=order.number,
+            quote=quote,
+        )
+    )
+    desk.touch(number)
+
+
+def _rest(desk: "Desk", order: Order, price: Decimal | None) -> tuple[OrderTerms | None, str]:
+    """Return the terms of what is left of an order, or why there can be no order of them."""
+    terms, rest = order.terms, sub(order.quantity or ZERO, order.filled_quantity)
+    if rest <= 0 or price is None:
+        return None, "nothing is left of it"
+    end_ns = terms.expire_at_ns
+    if end_ns is not None and desk.wall_ns >= end_ns:
+        return None, "it is past its end"
+    instrument = desk.instruments[terms.symbol]
+    try:
+        instrument.check_quantity(rest)
+        instrument.check_notional(rest, price)
+    except AmountError as error:
+        return None, str(error)
+    changed = msgspec.structs.replace(terms, quantity=rest, notional=None, limit_price=price)
+    return changed, ""

@@ -9,6 +9,7 @@ positive, sizeable amount makes the message unusable, and an anomaly.
 
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -36,6 +37,7 @@ _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
     Report: ("order_quantity", "cumulative", "limit_price", "stop_price"),
     Snapshot: ("order_quantity", "cumulative", "average_price", "limit_price", "stop_price"),
 }
+_GET_AMOUNTS: Final = {kind: attrgetter(*names) for kind, names in _AMOUNTS.items()}
 _MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
 
 TEXT_LENGTH_MAX: Final = 500
@@ -59,6 +61,10 @@ _MOMENTS: Final[dict[type, tuple[str, ...]]] = {
     Execution: ("stamp_ns",),
     Report: ("stamp_ns", "sequence"),
     Snapshot: ("stamp_ns", "sequence"),
+}
+_GET_MOMENTS: Final = {
+    kind: attrgetter(*names, names[0])
+    for kind, names in _MOMENTS.items()  # always a tuple
 }
 
 
@@ -108,6 +114,25 @@ def usable(said: _Said) -> _Said:
 
 
 def _counted(said: _Said) -> _Said:
+    return said if _is_usual(said) else _recounted(said)
+
+
+def _is_usual(said: Execution | Report | Snapshot) -> bool:
+    """Tell at little cost that there is nothing about a message to change or to refuse."""
+    kind = type(said)
+    for value in _GET_AMOUNTS[kind](said):
+        if value is not None and not (value.is_finite() and _is_plain(str(value))):
+            return False
+    for moment in _GET_MOMENTS[kind](said):
+        if not 0 <= moment <= MOMENT_MAX:
+            return False
+    if isinstance(said, Report):
+        trade = said.execution
+        return len(said.text) <= TEXT_LENGTH_MAX and (trade is None or _is_usual(trade))
+    return True
+
+
+def _recounted(said: _Said) -> _Said:
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
@@ -117,13 +142,11 @@ def _counted(said: _Said) -> _Said:
         if not 0 <= getattr(said, name) <= MOMENT_MAX:
             message = f"{name} is {getattr(said, name)}"
             raise UnusableError(message)
-    if isinstance(said, Report) and len(said.text) > TEXT_LENGTH_MAX:
-        changes["text"] = said.text[:TEXT_LENGTH_MAX]
-    trade = said.execution if isinstance(said, Report) else None
-    if trade is not None:
-        execution = _counted(trade)
-        if execution is not trade:
-            changes["execution"] = execution
+    if isinstance(said, Report):
+        if len(said.text) > TEXT_LENGTH_MAX:
+            changes["text"] = said.text[:TEXT_LENGTH_MAX]
+        if said.execution is not None:
+            changes["execution"] = _counted(said.execution)
     return msgspec.structs.replace(said, **changes) if changes else said
 
 

@@ -4,6 +4,7 @@ Wall times are UTC nanoseconds. A session is the same hours on some days of the 
 zone; an instrument without one trades round the clock.
 """
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
@@ -14,6 +15,7 @@ from msgspec import Struct
 from holdfast.errors import InputError
 
 NS_PER_S: Final = 1_000_000_000
+_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 # Days that are looked at one by one; between moments further apart all is long overdue.
 DAYS_MAX: Final = 400
 
@@ -89,7 +91,6 @@ def time_of(text: str) -> time:
     Raises:
         InputError: it is not that.
     """
-    try:
-        return time.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"time is {text!r}; write it as HH:MM") from None
+    if _CLOCK.fullmatch(text) is None:
+        raise InputError(f"time is {text!r}; write it as HH:MM")
+    return time.fromisoformat(text)

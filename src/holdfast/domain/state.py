@@ -16,14 +16,17 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.domain import events as e
-from holdfast.domain.entering import adopted_order, external_order, new_order
+from holdfast.domain.entering import adopted_order, external_order, new_order, succeed
 from holdfast.domain.executions import Change
+from holdfast.domain.exposure import Exposure, grown_by, worth
 from holdfast.domain.fold import fold
-from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, Guard
+from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, Guard, count_ended
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
+from holdfast.domain.packing import label, names_of, pack, unpack
 from holdfast.domain.positions import Position
-from holdfast.domain.values import ONE, ZERO, Side, Status, add
+from holdfast.domain.resting import Resting
+from holdfast.domain.values import ONE, TERMINAL, Side, Status, rounded_add
 
 # Raised with every change of meaning in what `dump` writes; another number is folded anew.
 FORMAT: Final = 2
@@ -50,33 +53,7 @@ class Stored(Struct, kw_only=True, omit_defaults=True):
 
 
 _load: Final = msgspec.json.Decoder(Stored).decode
-_unpack: Final = msgspec.json.Decoder(Order).decode
 _encode: Final = msgspec.json.Encoder()
-
-
-class _NamesOfLeg(Struct, frozen=True, gc=False):
-    broker_order_id: str = ""
-
-
-class _Label(Struct, frozen=True, gc=False):
-    """What archiving needs to know of a packed order."""
-
-    client_order_id: str
-    wire_id: str
-    adopted: bool = False
-    idempotency_key: str = ""
-    status: Status = Status.NEW
-    legs: list[_NamesOfLeg] = msgspec.field(default_factory=list)
-
-
-_label: Final = msgspec.json.Decoder(_Label).decode
-
-
-def _pack(order: Order) -> bytes:
-    """Encode an order into no more bytes than it takes: a buffer grown by halves would be kept."""
-    buffer = bytearray()
-    _encode.encode_into(order, buffer)
-    return bytes(buffer)
 
 
 class State:
@@ -93,11 +70,14 @@ class State:
         self.by_strategy: dict[str, dict[int, Order]] = {}
         self.counts: dict[Status, int] = dict.fromkeys(Status, 0)
         self.names: dict[str, int] = {}
+        self.pegged: dict[str, dict[int, Order]] = {}
+        self.exposure = Exposure(self.multiplier)
+        self.resting: dict[str, tuple[Resting, Resting]] = {}
         self.wire_prefix = self._prefix()
         self.timers: list[tuple[int, int]] = []
         self.alarms: dict[int, int] = {}
         for body in self.stored.orders:
-            self._index(_unpack(body))
+            self._index(unpack(body))
         self.stored.orders = []
         self.rest()
 
@@ -105,7 +85,7 @@ class State:
         """Return everything stored as JSON, the same bytes for the same history."""
         bodies = dict(self.finished)
         for order in (*self.active.values(), *self.ended.values()):
-            bodies[order.number] = _pack(order)
+            bodies[order.number] = pack(order)
         orders = [msgspec.Raw(bodies[number]) for number in sorted(bodies)]
         return _encode.encode(msgspec.structs.replace(self.stored, orders=orders))
 
@@ -118,14 +98,14 @@ class State:
         """Return an order in memory by its number, unpacked so that it may change."""
         order = self.active.get(number) or self.ended.get(number)
         if order is None and (body := self.finished.pop(number, None)) is not None:
-            order = self.ended[number] = _unpack(body)
+            order = self.ended[number] = unpack(body)
         return order
 
     def peek(self, number: int) -> Order | None:
         """Return an order in memory for reading."""
         order = self.active.get(number) or self.ended.get(number)
         if order is None and (body := self.finished.get(number)) is not None:
-            order = _unpack(body)
+            order = unpack(body)
         return order
 
     def holds(self, number: int) -> bool:
@@ -136,18 +116,18 @@ class State:
         """Iterate over the ended orders in memory, for reading."""
         yield from self.ended.values()
         for body in self.finished.values():
-            yield _unpack(body)
+            yield unpack(body)
 
     def body(self, number: int) -> bytes:
         """Return all of an order in memory as JSON, as it is archived."""
-        return self.finished.get(number) or _pack(self.active.get(number) or self.ended[number])
+        return self.finished.get(number) or pack(self.active.get(number) or self.ended[number])
 
     def rest(self) -> None:
         """Pack the ended orders about which nothing is open; between steps only."""
         for number, order in list(self.ended.items()):
             if order.is_settled:
                 del self.ended[number]
-                self.finished[number] = _pack(order)
+                self.finished[number] = pack(order)
                 self.packed_ns[number] = order.updated_ns
 
     def archivable(self, most: int, durable_ns: int) -> tuple[int, ...]:
@@ -161,6 +141,11 @@ class State:
         instrument = self.stored.instruments.get(symbol)
         return instrument.lot if instrument is not None else ONE
 
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return what turns price times quantity of a symbol into money."""
+        instrument = self.stored.instruments.get(symbol)
+        return instrument.multiplier if instrument is not None else ONE
+
     def wire_id(self, number: int) -> str:
         """Return the wire id of an order's submit."""
         return f"{self.wire_prefix}{number}"
@@ -168,14 +153,16 @@ class State:
     def _prefix(self) -> str:
         return f"{self.stored.epoch}-{self.stored.name}-"
 
+    def rest_of(self, symbol: str, side: Side) -> Resting:
+        """Return the open orders of one side of a symbol."""
+        sides = self.resting.get(symbol)
+        if sides is None:
+            sides = self.resting[symbol] = (Resting(Side.BUY), Resting(Side.SELL))
+        return sides[0] if side is Side.BUY else sides[1]
+
     def exits(self, symbol: str, side: Side) -> Decimal:
-        """Return what reduce-only orders of that side may still trade, or have traded unbooked."""
-        total = ZERO
-        for order in (*self.by_symbol.get(symbol, {}).values(), *self.ended.values()):
-            terms = order.terms
-            if terms.reduce_only and terms.side is side and terms.symbol == symbol:
-                total = add(total, order.most_open)
-        return total
+        """Return what exits of that side may still trade, or have traded unbooked."""
+        return self.exposure.of(symbol, side).exits
 
     def next_due_ns(self) -> int | None:
         """Return when an order next wants attention."""
@@ -211,7 +198,7 @@ class State:
         if order is None:
             message = f"{type(event).__name__} of order {number}, which is not in memory"
             raise LookupError(message)
-        before = order.status
+        before, terms = order.status, order.terms
         guard_fold = ORDER_FOLDS.get(type(event))
         if guard_fold is not None:
             guard_fold(self.stored.guard, event, order)
@@ -221,13 +208,24 @@ class State:
         if order.status is not before:
             self.counts[before] -= 1
             self.counts[order.status] += 1
-        if order.is_exposed is not (number in self.active):
-            self._move(order)
+            if order.is_terminal and before not in TERMINAL and order.moving_to is None:
+                count_ended(self.stored.guard, order, event.at_ns)
         for leg in order.legs:
             if not leg.named and leg.broker_order_id:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
+        self._place(order)
+        if order.terms is not terms and order.is_exposed:
+            self.rest_of(terms.symbol, terms.side).add(order)
         self.watch(order)
+
+    def _place(self, order: Order) -> None:
+        """Keep an order where what may still trade is looked for, and what follows a price."""
+        if order.is_exposed is not (order.number in self.active):
+            self._move(order)
+        if order.terms.peg is not None:
+            self._peg(order)
+        self.exposure.note(order)
 
     def watch(self, order: Order) -> None:
         """Set the timer of an order to when it next wants attention."""
@@ -250,7 +248,13 @@ class State:
             position = self.stored.positions[symbol] = Position(symbol=symbol)
         instrument = self.stored.instruments.get(symbol)
         base = instrument.base if instrument is not None else ""
+        before = position.quantity
         position.fold(order.number, order.terms.side, changes, base)
+        grown = grown_by(before, position.quantity)
+        if grown:
+            guard = self.stored.guard
+            cost = worth(grown, changes[-1].price, self.multiplier(symbol))
+            guard.opened = rounded_add(guard.opened, cost)
 
     def _move(self, order: Order) -> None:
         """Keep an order among the active as long as it may still trade."""
@@ -264,10 +268,12 @@ class State:
             del self.active[number]
             self.ended[number] = order
             del self.by_symbol[order.terms.symbol][number]
+            self.rest_of(order.terms.symbol, order.terms.side).drop(order)
             del self.by_strategy[order.strategy][number]
 
     def _add(self, order: Order) -> None:
         self.by_symbol.setdefault(order.terms.symbol, {})[order.number] = order
+        self.rest_of(order.terms.symbol, order.terms.side).add(order)
         self.by_strategy.setdefault(order.strategy, {})[order.number] = order
 
     def _index(self, order: Order) -> None:
@@ -281,14 +287,28 @@ class State:
             self.ended[number] = order
         for name in names_of(order):
             self.names[name] = number
+        if order.terms.peg is not None:
+            self._peg(order)
+        self.exposure.note(order)
         self.watch(order)
+
+    def _peg(self, order: Order) -> None:
+        pegged = self.pegged.setdefault(order.terms.symbol, {})
+        if order.is_exposed:
+            pegged[order.number] = order
+        else:
+            pegged.pop(order.number, None)
+        if not pegged:
+            del self.pegged[order.terms.symbol]
 
     def _submitted(self, event: e.OrderSubmitted) -> None:
         DESK_FOLDS[e.OrderSubmitted](self.stored.guard, event)
-        self._enter(new_order(event, self.wire_id(event.number)), event)
+        order = new_order(event, self.wire_id(event.number))
         before = self.order(event.succeeds) if event.succeeds else None
         if before is not None:
-            before.successor, before.moving_to = event.number, None
+            succeed(order, before)
+            self._place(before)
+        self._enter(order, event)
 
     def _adopted(self, event: e.OrderAdopted) -> None:
         self._enter(adopted_order(event), event)
@@ -312,7 +332,11 @@ class State:
         self.wire_prefix = self._prefix()
 
     def _defined(self, event: e.InstrumentDefined) -> None:
-        self.stored.instruments[event.instrument.symbol] = event.instrument
+        symbol = event.instrument.symbol
+        self.stored.instruments[symbol] = event.instrument
+        for order in (*self.by_symbol.get(symbol, {}).values(), *self.ended.values()):
+            if order.terms.symbol == symbol:
+                self.exposure.note(order)
 
     def _balance(self, event: e.OpeningBalanceSet) -> None:
         position = Position(symbol=event.symbol)
@@ -339,27 +363,16 @@ class State:
     def _archived(self, event: e.OrdersArchived) -> None:
         for number in event.numbers:
             order = self.ended.pop(number, None)
-            label = order if order is not None else _label(self.finished.pop(number))
+            known = order if order is not None else label(self.finished.pop(number))
             self.packed_ns.pop(number, None)
-            self.counts[label.status] -= 1
-            for name in names_of(label):
+            self.counts[known.status] -= 1
+            for name in names_of(known):
                 self.names.pop(name, None)
         self.stored.archived += len(event.numbers)
 
     def _recalled(self, event: e.OrderRecalled) -> None:
-        self._index(_unpack(event.body))
+        self._index(unpack(event.body))
         self.stored.archived -= 1
-
-
-def names_of(order: Order | _Label) -> tuple[str, ...]:
-    """Return every name by which an input may mean an order, prefixed by its kind."""
-    names = [f"w:{order.wire_id}"] if order.adopted else []
-    if order.client_order_id != order.wire_id:
-        names.append(f"c:{order.client_order_id}")
-    if order.idempotency_key:
-        names.append(f"i:{order.idempotency_key}")
-    names += [f"b:{leg.broker_order_id}" for leg in order.legs if leg.broker_order_id]
-    return tuple(names)
 
 
 _SPECIAL: Final[dict[type, Any]] = {

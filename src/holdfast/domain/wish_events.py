@@ -8,7 +8,9 @@ from holdfast.domain.desk_events import Event
 class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
     """Somebody wants the order gone; `WishSent` follows when its turn comes.
 
-    Orders of one `batch` are cancelled in one call where the broker has such a call.
+    Orders of one `batch` are cancelled in one call where the broker has such a call. With
+    `look_first` nothing is sent yet: nobody knows whether the broker has the order, which is asked
+    for, cancelled if it is found to work, and not sent again if it is absent.
     """
 
     number: int
@@ -16,10 +18,14 @@ class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
     by: str = ""
     reason: str = ""
     batch: int = 0
+    look_first: bool = False
 
 
 class ReplaceRequested(Event, frozen=True, kw_only=True, tag="replace_requested"):
-    """Somebody wants other terms; None leaves a term as it is. `WishSent` follows in its turn."""
+    """Somebody wants other terms; None leaves a term as it is. `WishSent` follows in its turn.
+
+    `opens` says that an order let through as an exit could then do more than close.
+    """
 
     number: int
     wish: int
@@ -27,6 +33,7 @@ class ReplaceRequested(Event, frozen=True, kw_only=True, tag="replace_requested"
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    opens: bool = False
 
 
 class WishSent(Event, frozen=True, kw_only=True, tag="wish_sent"):
@@ -51,12 +58,16 @@ class WishAcknowledged(Event, frozen=True, kw_only=True, tag="wish_acknowledged"
 
 
 class WishDelayed(Event, frozen=True, kw_only=True, tag="wish_delayed"):
-    """The request was provably not processed; it goes out again at `retry_at_ns`."""
+    """The request was provably not processed; it goes out again at `retry_at_ns`.
+
+    Where it only `waited` for its turn, the broker has not failed and no repeat is counted.
+    """
 
     number: int
     wish: int
     retry_at_ns: int
     text: str = ""
+    waited: bool = False
 
 
 class WishUnknown(Event, frozen=True, kw_only=True, tag="wish_unknown"):

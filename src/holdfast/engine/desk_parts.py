@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -12,10 +12,13 @@ from holdfast.clock import NS_PER_S, Clock, SystemClock, new_epoch
 from holdfast.domain.inputs import ClockStep, Connected, Define, Open, Resume
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
+from holdfast.engine.account_data import AccountData
+from holdfast.engine.budget import RateRules
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.emergency import EmergencyLog
 from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.link import AccountLink
+from holdfast.engine.quotes import QuoteBoard, QuoteFollower
 from holdfast.engine.recovery import recover
 from holdfast.engine.runner import Mode, Runner
 from holdfast.engine.subscribers import Subscribers
@@ -33,11 +36,12 @@ SUSPENDED_MIN_NS: Final = 10 * NS_PER_S
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a desk is opened; see `holdfast.wiring.open_manager`."""
+    """How a desk is opened; see `holdfast.wiring.OrderManager.open`."""
 
     desk: str = "main"
     account: str = "paper"
     currency: str = "USD"
+    mode: Literal["dry_run", "paper", "live"] = "paper"
     instruments: Sequence[Instrument] = ()
     settings: Settings = Settings()
     poll_interval_ms: int = POLL_INTERVAL_MS
@@ -46,13 +50,86 @@ class Options(Struct, frozen=True, kw_only=True):
     epoch: str = ""
 
 
+class Account:
+    """A broker account as its desks share it: the link, the latest prices, and its figures."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        name: str,
+        ack_wait_ms: int,
+        poll_interval_ms: int,
+        rate: RateRules | None = None,
+        board: QuoteBoard | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Connect nothing yet; `ack_wait_ms` is the shortest of the desks', none may wait longer.
+
+        A broker that itself follows quotes (`quoted`) is told them before the desks are.
+        """
+        self.name = name
+        self.link = AccountLink(
+            broker,
+            account=name,
+            ack_wait_ms=ack_wait_ms,
+            poll_interval_ms=poll_interval_ms,
+            rate=rate,
+        )
+        self.board = board
+        time = DeskTime(clock or SystemClock())
+        self.data = AccountData(broker, broker.capabilities, time.now_ns)
+        if board is not None and isinstance(broker, QuoteFollower):
+            board.follow(broker)
+
+    def attach(self, runner: Runner) -> None:
+        """Serve a desk: its orders, its prices, and what it may spend."""
+        self.link.attach(runner)
+        if self.board is not None:
+            self.board.follow(runner)
+        if self.link.broker.capabilities.account_data:
+            self.data.attach(runner)
+
+    def detach(self, runner: Runner) -> None:
+        """Tell a closed desk no more prices; its orders stay known as its own."""
+        if self.board is not None:
+            self.board.unfollow(runner)
+        self.data.detach(runner)
+
+    def start(self) -> None:
+        """Begin to listen, to poll and to watch, once every desk is attached.
+
+        Orders of a desk that is attached later would be taken for nobody's.
+        """
+        self.link.start()
+        if self.board is not None:
+            self.board.start()
+        self.data.start()
+
+    async def close(self) -> None:
+        """End every task; a call in flight is left with an unknown outcome."""
+        await self.link.close()
+        await self.data.close()
+        if self.board is not None:
+            await self.board.close()
+
+
 class Parts:
     """Everything behind one manager."""
 
     def __init__(
-        self, journal: Journal, broker: Broker, options: Options, clock: Clock | None = None
+        self,
+        journal: Journal,
+        account: Account,
+        options: Options,
+        clock: Clock | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         """Fold the desk; nothing is sent or asked before `open`.
+
+        Account and journal belong to these parts and are closed with them, unless they are
+        `shared` with other desks: then whoever opened them starts and closes them.
 
         Raises:
             JournalDamaged, JournalVersionError: the journal cannot be folded.
@@ -71,12 +148,9 @@ class Parts:
             settings=options.settings,
             snapshot_every=options.snapshot_every,
         )
-        self.link = AccountLink(
-            broker,
-            account=options.account,
-            ack_wait_ms=options.settings.ack_wait_ms,
-            poll_interval_ms=options.poll_interval_ms,
-        )
+        self.account = account
+        self.link = account.link
+        self._shared = shared
         self.subscribers = Subscribers(self.runner.feed, self._loop)
         log = EmergencyLog(options.emergency_path)
         self.halted = HaltedDesk(self.runner, self.link, log, options.settings)
@@ -90,7 +164,7 @@ class Parts:
         """Record the start, define the instruments, and connect to the broker.
 
         Raises:
-            InputError: the journal's desk has another account or another currency.
+            InputError: the journal's desk has another account, currency or mode.
             JournalError: the start could not be recorded.
         """
         runner, options = self.runner, self._options
@@ -105,6 +179,7 @@ class Parts:
                     epoch=options.epoch or new_epoch(),
                     account=options.account,
                     currency=options.currency,
+                    mode=options.mode,
                 )
             )
         else:
@@ -113,25 +188,34 @@ class Parts:
         runner.prefix = f"{runner.desk.epoch}-{runner.desk.name}-"
         for instrument in options.instruments:
             await runner.command(Define(instrument))
-        self.link.attach(runner)
-        self.link.start()
+        self.account.attach(runner)
+        if not self._shared:
+            self.account.start()
         self._look()
         if self._owed:
             self._adopt()
 
     async def close(self) -> None:
-        """Close in order: the broker first, then the desk, those who listen, and the journal."""
+        """Close in order: the broker first, then the desk, those who listen, and the journal.
+
+        What is shared stays open: other desks use it.
+        """
         self._stop()
-        await self.link.close()
+        self.account.detach(self.runner)
+        if not self._shared:
+            await self.account.close()
         await self.runner.close()
         await self.subscribers.close()
-        await self._loop.run_in_executor(None, self.journal.close)
+        if not self._shared:
+            await self._loop.run_in_executor(None, self.journal.close)
 
     async def abandon(self) -> None:
         """Stop everything at once; what was not durable is gone. The journal is left alone."""
         self._stop()
+        self.account.detach(self.runner)
         self.runner.stop()
-        await self.link.close()
+        if not self._shared:
+            await self.account.close()
 
     def _stop(self) -> None:
         if self._looking is not None:
@@ -144,6 +228,7 @@ class Parts:
         for what, found, given in (
             ("account", desk.account, options.account),
             ("currency", desk.currency, options.currency),
+            ("mode", desk.state.stored.mode, options.mode),
         ):
             if found != given:
                 raise InputError(

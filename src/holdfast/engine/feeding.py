@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from holdfast.clock import NS_PER_MS, NS_PER_S
@@ -25,11 +26,18 @@ LISTEN_HELD_S: Final = 60.0
 
 
 class Feeding:
-    """Two tasks per account: one listens, one polls."""
+    """Two tasks per account: one listens, one polls, each poll when `turn` lets it."""
 
-    def __init__(self, broker: Broker, routing: Routing, poll_interval_ms: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        routing: Routing,
+        poll_interval_ms: int,
+        turn: Callable[[], Awaitable[None]],
+    ) -> None:
         self._broker = broker
         self._routing = routing
+        self._turn = turn
         self._interval_s = poll_interval_ms * NS_PER_MS / NS_PER_S
         self._due = asyncio.Event()
         self._waiters: list[asyncio.Future[bool]] = []
@@ -61,6 +69,9 @@ class Feeding:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(False)
 
     def statistics(self) -> dict[str, int]:
         """Return counters of the stream and of the polls."""
@@ -111,6 +122,7 @@ class Feeding:
 
     async def _poll(self) -> None:
         while True:
+            await self._turn()
             self._due.clear()
             found = await self._poll_once()
             await asyncio.sleep(POLL_APART_MIN_S)

@@ -166,7 +166,10 @@ class HaltedDesk:
         durable, or failed to become so and is still owed.
         """
         owed: dict[str, Line | OrderView] = {
-            line.wire_id: line for line in self._log.owed() if line.terms is not None
+            line.wire_id: line
+            for line in self._log.owed()
+            # The desks of one journal share its file.
+            if line.terms is not None and line.wire_id.startswith(self._runner.prefix)
         }
         owed |= {view.wire_id: view for view in self._exits.values()}
         adopts = [_adopt(each) for each in owed.values()]

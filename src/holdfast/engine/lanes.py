@@ -13,22 +13,90 @@ from typing import Generic, TypeVar
 _Job = TypeVar("_Job")
 
 
-class Lane(Generic[_Job]):
-    """Jobs in their order, at most `workers_max` of them at once.
+class Turns(Generic[_Job]):
+    """A queue in which those who put jobs into it take turns, and each one's jobs their order."""
 
-    `work` must not raise anything but CancelledError. What waits is bounded by whoever puts it
-    here: an order has one request in flight at a time.
+    def __init__(self) -> None:
+        self._by_owner: dict[str, deque[tuple[_Job, float]]] = {}
+        # The owners' queues that are not empty; the first is next.
+        self._ring: deque[deque[tuple[_Job, float]]] = deque()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Count the jobs."""
+        return self._count
+
+    def put(self, job: _Job, owner: str, since: float) -> None:
+        """Add a job of somebody, who began to wait then."""
+        queue = self._by_owner.get(owner)
+        if queue is None:
+            queue = self._by_owner[owner] = deque()
+        if not queue:
+            self._ring.append(queue)
+        queue.append((job, since))
+        self._count += 1
+
+    def pop(self) -> _Job:
+        """Take out the next job; raises IndexError where there is none."""
+        queue = self._ring[0]
+        job = queue.popleft()[0]
+        self._count -= 1
+        if not queue:
+            self._ring.popleft()
+        else:
+            self._ring.rotate(-1)
+        return job
+
+    @property
+    def since(self) -> float:
+        """When the next job began to wait; there must be one."""
+        return self._ring[0][0][1]
+
+    def heads(self) -> Iterator[_Job]:
+        """Iterate over everybody's first job."""
+        return (queue[0][0] for queue in self._ring)
+
+    def drop(self, is_late: Callable[[_Job], bool]) -> list[_Job]:
+        """Take out the jobs at the heads of the queues that are too late to begin."""
+        dropped: list[_Job] = []
+        for queue in self._ring:
+            while queue and is_late(queue[0][0]):
+                dropped.append(queue.popleft()[0])
+        if dropped:
+            self._count -= len(dropped)
+            self._ring = deque(queue for queue in self._ring if queue)
+        return dropped
+
+    def clear(self) -> None:
+        """Forget all jobs."""
+        self._by_owner.clear()
+        self._ring.clear()
+        self._count = 0
+
+
+class Lane(Generic[_Job]):
+    """Jobs in turns of their owners, at most `workers_max` of them at once.
+
+    `work` must not raise anything but CancelledError. `may_begin` is asked before each job, and
+    whoever says no kicks the lane later. What waits is bounded by whoever puts it here: an order
+    has one request in flight at a time.
     """
 
     def __init__(
-        self, name: str, workers_max: int, work: Callable[[_Job], Awaitable[None]]
+        self,
+        name: str,
+        workers_max: int,
+        work: Callable[[_Job], Awaitable[None]],
+        may_begin: Callable[[], bool] | None = None,
     ) -> None:
         self.name = name
         self._workers_max = workers_max
         self._work = work
-        self._jobs: deque[_Job] = deque()
+        self._may_begin = may_begin
+        self._jobs: Turns[_Job] = Turns()
         self._idle: list[asyncio.Future[None]] = []
         self._workers: set[asyncio.Task[None]] = set()
+        self._at_work = 0
         self._waking = False
 
     def __len__(self) -> int:
@@ -40,19 +108,27 @@ class Lane(Generic[_Job]):
         """Count the tasks that are at work or about to be."""
         return len(self._workers) - len(self._idle)
 
-    def put(self, job: _Job) -> None:
-        """Queue a job; `kick` starts it."""
-        self._jobs.append(job)
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether a job waits that could begin at once."""
+        return len(self._jobs) > 0 and self._at_work < self._workers_max
 
     @property
-    def first(self) -> _Job | None:
-        """The job whose turn is next."""
-        return self._jobs[0] if self._jobs else None
+    def since(self) -> float:
+        """When the job whose turn is next began to wait; there must be one."""
+        return self._jobs.since
 
-    def drop(self, is_late: Callable[[_Job], bool]) -> Iterator[_Job]:
-        """Take out the jobs at the head of the queue that are too late to begin."""
-        while self._jobs and is_late(self._jobs[0]):
-            yield self._jobs.popleft()
+    def put(self, job: _Job, owner: str = "", since: float = 0.0) -> None:
+        """Queue a job; `kick` starts it."""
+        self._jobs.put(job, owner, since)
+
+    def heads(self) -> Iterator[_Job]:
+        """Iterate over the first jobs of all owners."""
+        return self._jobs.heads()
+
+    def drop(self, is_late: Callable[[_Job], bool]) -> list[_Job]:
+        """Take out the first jobs of all owners that are too late to begin."""
+        return self._jobs.drop(is_late)
 
     def kick(self) -> None:
         """Wake one worker, or hire one, if there is anything to do."""
@@ -83,10 +159,14 @@ class Lane(Generic[_Job]):
         loop = asyncio.get_running_loop()
         while True:
             self._waking = False
-            while self._jobs:
-                job = self._jobs.popleft()
+            while self._jobs and (self._may_begin is None or self._may_begin()):
+                job = self._jobs.pop()
+                self._at_work += 1
                 self.kick()
-                await self._work(job)
+                try:
+                    await self._work(job)
+                finally:
+                    self._at_work -= 1
             waiting: asyncio.Future[None] = loop.create_future()
             self._idle.append(waiting)
             await waiting

@@ -3,24 +3,31 @@
 It carries out effects and turns every ending of a call into an input: accepted, refused, not
 sent, unknown. It polls, keeps the stream open, and hands each report to the desk whose prefix its
 wire id has. It decides nothing about orders and keeps nothing that has to survive it.
+
+Where the account may make only so many requests, the lanes ask the gate before each call, and
+desks take turns within a lane. Cancels of one sweep share calls where the broker can do that.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, Final
+from itertools import zip_longest
+from typing import Any, Final, TypeAlias, cast
 
 from holdfast.clock import NS_PER_MS, NS_PER_S
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.inputs import Answer, Looked
-from holdfast.domain.reports import LookupResult, NotSent, Outcome, Unknown
+from holdfast.domain.reports import Accepted, LookupResult, NotSent, Outcome, Refused, Unknown
 from holdfast.domain.sanity import legible
+from holdfast.domain.values import OrderType
+from holdfast.engine.budget import Rank, RateRules
 from holdfast.engine.feeding import Feeding
+from holdfast.engine.gate import Gate
 from holdfast.engine.lanes import Lane
 from holdfast.engine.masking import described
 from holdfast.engine.routing import DeskPort, Routing
-from holdfast.ports import Broker
+from holdfast.ports import BatchCanceller, Broker
 
 _log = logging.getLogger("holdfast.link")
 
@@ -28,20 +35,34 @@ _log = logging.getLogger("holdfast.link")
 # lookups, because brokers ration history queries and lookups are never urgent.
 ENTRY_CALLS_MAX: Final = 64
 EXIT_CALLS_MAX: Final = 64
+PROTECTIVE_CALLS_MAX: Final = 64
 LOOKUP_CALLS_MAX: Final = 8
+# Orders that one call cancels; brokers bound it, and what fails then fails for few.
+BATCH_CANCEL_MAX: Final = 100
 # The last part of an ack wait in which no call begins: it could hardly be answered in time.
 ANSWER_SHARE: Final = 4
 # Calls that come to their end at nearly the same time share one look.
 _LOOK_APART_S: Final = 0.01
 
+# Orders of these types and roles stand for protection, which goes before entries.
+_STOPS: Final = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
+_PROTECTIVE_ROLES: Final = frozenset({"stop", "target"})
+_OUTCOMES: Final = (Accepted, Refused, NotSent, Unknown)
+_LEFT_OUT: Final = Unknown(text="the batch was answered without this order")
+
+Request: TypeAlias = SubmitOrder | CancelOrder | ReplaceOrder
+# Whoever waits for a turn without an effect: a poll, a question of a caller.
+Turn: TypeAlias = asyncio.Future[None]
+
 
 class Call:
-    """One effect of one desk on its way to the broker."""
+    """One effect of one desk on its way to the broker; `batch` are all that share the call."""
 
-    __slots__ = ("effect", "expired", "port", "task", "until")
+    __slots__ = ("batch", "effect", "expired", "port", "task", "until")
 
-    def __init__(self, effect: Effect, port: DeskPort) -> None:
+    def __init__(self, effect: Effect, port: DeskPort, batch: tuple[CancelOrder, ...] = ()) -> None:
         self.effect = effect
+        self.batch = batch
         self.port = port
         self.until = 0.0  # loop time in seconds, as timers have it
         self.task: asyncio.Task[Any] | None = None
@@ -52,22 +73,37 @@ class AccountLink:
     """Owns every task that talks to one broker account."""
 
     def __init__(
-        self, broker: Broker, *, account: str, ack_wait_ms: int, poll_interval_ms: int
+        self,
+        broker: Broker,
+        *,
+        account: str,
+        ack_wait_ms: int,
+        poll_interval_ms: int,
+        rate: RateRules | None = None,
     ) -> None:
+        """Connect nothing yet; `rate` bounds the requests of all desks of the account together."""
         self.broker = broker
         self.account = account
         self.routing = Routing()
-        self._feeding = Feeding(broker, self.routing, poll_interval_ms)
+        self._gate = Gate(rate or RateRules())
+        self._feeding = Feeding(broker, self.routing, poll_interval_ms, self.turn)
         self._ack_wait_ns = ack_wait_ms * NS_PER_MS
         self._ack_wait_s = self._ack_wait_ns / NS_PER_S
-        self._exits = Lane(f"{account}-exits", EXIT_CALLS_MAX, self._carry_out)
-        self._entries = Lane(f"{account}-entries", ENTRY_CALLS_MAX, self._carry_out)
-        self._lookups = Lane(f"{account}-lookups", LOOKUP_CALLS_MAX, self._look_up)
+        carry_out, look_up = self._carry_out, self._look_up
+        self._exits = self._lane("exits", EXIT_CALLS_MAX, carry_out, Rank.EXIT)
+        self._protective = self._lane(
+            "protective", PROTECTIVE_CALLS_MAX, carry_out, Rank.PROTECTIVE
+        )
+        self._entries = self._lane("entries", ENTRY_CALLS_MAX, carry_out, Rank.ENTRY)
+        self._lookups = self._lane("lookups", LOOKUP_CALLS_MAX, look_up, Rank.QUERY)
+        self._gate.serve(self._lanes)
+        # How many cancels of a sweep have not been answered for the first time, by desk and batch.
+        self._sweeps: dict[tuple[str, int], int] = {}
         # In the order of their start, so that those which expire together are told in it.
         self._calls: dict[Call, None] = {}
         self._sweep: asyncio.TimerHandle | None = None
         self._closing = False
-        self.made = dict.fromkeys(("submit", "cancel", "replace", "lookup"), 0)
+        self.made = dict.fromkeys(("submit", "cancel", "cancel_batch", "replace", "lookup"), 0)
         self.ended = dict.fromkeys(("Accepted", "Refused", "NotSent", "Unknown"), 0)
 
     def attach(self, port: DeskPort) -> None:
@@ -86,18 +122,41 @@ class AccountLink:
         """Poll once, now, and tell whether the account answered."""
         return await self._feeding.poll_now()
 
+    async def turn(self) -> None:
+        """Wait until a question that is no effect may be asked; at once where there is no rate."""
+        if self._gate.budget is None or self._closing:
+            return
+        loop = asyncio.get_running_loop()
+        waiting: Turn = loop.create_future()
+        self._lookups.put(waiting, since=loop.time())
+        self._lookups.kick()
+        await waiting
+
     async def close(self) -> None:
         """End every task; a call in flight is left with an unknown outcome."""
         self._closing = True
         if self._sweep is not None:
             self._sweep.cancel()
+        self._gate.close()
         await self._feeding.close()
         for lane in self._lanes:
             await lane.close()
 
+    def _lane(
+        self, name: str, calls_max: int, work: Callable[[Any], Awaitable[None]], rank: Rank
+    ) -> Lane[Any]:
+        asked = None if self._gate.budget is None else partial(self._gate.may_begin, rank)
+        return Lane(f"{self.account}-{name}", calls_max, work, asked)
+
     @property
-    def _lanes(self) -> tuple[Lane[Call], Lane[Call], Lane[Call]]:
-        return self._exits, self._entries, self._lookups
+    def _lanes(self) -> tuple[Lane[Any], ...]:
+        """All lanes, in the order of their ranks."""
+        return self._exits, self._protective, self._entries, self._lookups
+
+    @property
+    def _timed_lanes(self) -> tuple[Lane[Call], ...]:
+        """The lanes of calls that can be too late to begin."""
+        return self._exits, self._protective, self._entries
 
     @property
     def calls_open(self) -> int:
@@ -111,34 +170,59 @@ class AccountLink:
         """
         if self._closing:
             return
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        sweeps: dict[int, list[CancelOrder]] = {}
         for effect in effects:
-            self._lane(effect).put(Call(effect, port))
+            if type(effect) is CancelOrder and effect.batch:
+                sweeps.setdefault(effect.batch, []).append(effect)
+            else:
+                self._lane_of(effect).put(Call(effect, port), port.prefix, since)
+        for batch, cancels in sweeps.items():
+            self._sweep_out(batch, cancels, port, since)
         for lane in self._lanes:
             lane.kick()
-        self._watch(asyncio.get_running_loop())
+        self._watch(loop)
 
-    async def ask(self, effect: SubmitOrder | CancelOrder | ReplaceOrder) -> Outcome:
+    def _sweep_out(
+        self, batch: int, cancels: list[CancelOrder], port: DeskPort, since: float
+    ) -> None:
+        """Queue the cancels of one sweep: in as few calls as the broker can do them."""
+        key = (port.prefix, batch)
+        self._sweeps[key] = self._sweeps.get(key, 0) + len(cancels)
+        size = BATCH_CANCEL_MAX if self.broker.capabilities.batch_cancel else 1
+        for start in range(0, len(cancels), size):
+            part = tuple(cancels[start : start + size])
+            call = Call(part[0], port, part if len(part) > 1 else ())
+            self._exits.put(call, port.prefix, since)
+
+    async def ask(self, effect: Request) -> Outcome:
         """Make one call past the lanes, for an exit that cannot be journaled."""
+        self._gate.spend()
         return legible(await self._ended(effect, self._ack_wait_s))
 
     async def look(self, effect: LookupOrder) -> LookupResult:
-        """Ask for one order past the lanes."""
+        """Ask for one order past the lanes, for somebody who waits."""
         try:
+            await self.turn()
             async with asyncio.timeout(self._ack_wait_s):
                 return await self.broker.lookup(effect)
         except Exception as error:  # noqa: BLE001 - the port's word: an exception proves nothing
             return LookupResult(text=described(error))
 
-    def _lane(self, effect: Effect) -> Lane[Call]:
-        if type(effect) is SubmitOrder:
-            return self._exits if effect.terms.reduce_only else self._entries
+    def _lane_of(self, effect: Effect) -> Lane[Any]:
+        if type(effect) is LookupOrder:
+            return self._lookups
         if type(effect) is CancelOrder:
             return self._exits
-        return self._lookups if type(effect) is LookupOrder else self._entries
+        assert isinstance(effect, SubmitOrder | ReplaceOrder)
+        terms = effect.terms
+        stands_guard = terms.reduce_only and terms.order_type in _STOPS
+        if type(effect) is SubmitOrder and (stands_guard or effect.role in _PROTECTIVE_ROLES):
+            return self._protective
+        return self._exits if effect.reducing or terms.reduce_only else self._entries
 
-    def _request(
-        self, effect: SubmitOrder | CancelOrder | ReplaceOrder
-    ) -> Coroutine[Any, Any, Outcome]:
+    def _request(self, effect: Request) -> Coroutine[Any, Any, Outcome]:
         if type(effect) is SubmitOrder:
             self.made["submit"] += 1
             return self.broker.submit(effect)
@@ -149,9 +233,7 @@ class AccountLink:
         self.made["replace"] += 1
         return self.broker.replace(effect)
 
-    async def _ended(
-        self, effect: SubmitOrder | CancelOrder | ReplaceOrder, wait_s: float
-    ) -> Outcome:
+    async def _ended(self, effect: Request, wait_s: float) -> Outcome:
         try:
             async with asyncio.timeout(wait_s):
                 return await self._request(effect)
@@ -169,8 +251,26 @@ class AccountLink:
             # Past the absence grace a lookup may prove that there is no such order.
             left_ns = min(left_ns, effect.sent_ns + self._ack_wait_ns - call.port.now_ns())
         wait_s = min(self._ack_wait_s, left_ns / NS_PER_S)
+        if call.batch:
+            self.made["cancel_batch"] += 1
+            request = cast(BatchCanceller, self.broker).cancel_batch(call.batch)
+            self._answer_each(call, await self._bounded(call, request, wait_s))
+            return
         result = await self._bounded(call, self._request(effect), wait_s)
         self._answer(call, result if not isinstance(result, str) else Unknown(text=result))
+
+    def _answer_each(self, call: Call, result: object) -> None:
+        """Give each order of a batch its own outcome; what was left open nobody knows."""
+        if isinstance(result, str):
+            self._answer(call, Unknown(text=result))
+            return
+        if not isinstance(result, list | tuple) or len(result) > len(call.batch):
+            text = f"{len(call.batch)} cancels in one call were answered by what is for others"
+            self._answer(call, Unknown(text=text))
+            return
+        for effect, outcome in zip_longest(call.batch, result):
+            told = outcome if isinstance(outcome, _OUTCOMES) else _LEFT_OUT
+            self._tell(call.port, effect, told)
 
     def _left_ns(self, call: Call) -> int:
         """Return how much later a call may still begin, in nanoseconds."""
@@ -187,19 +287,39 @@ class AccountLink:
 
     def _unsent(self, call: Call) -> NotSent:
         late_ms = -self._left_ns(call) // NS_PER_MS
-        return NotSent(text=f"{late_ms} ms too late to be sent: its turn had not come")
+        text = f"{late_ms} ms too late to be sent: its turn had not come ({self._gate})"
+        return NotSent(text=text, waited=True)
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
-        effect = call.effect
-        assert not isinstance(effect, LookupOrder)
+        assert not isinstance(call.effect, LookupOrder)
+        for effect in call.batch or (call.effect,):
+            self._tell(call.port, effect, outcome)
+
+    def _tell(self, port: DeskPort, effect: Request, outcome: Outcome) -> None:
         outcome = legible(outcome)
         self.ended[type(outcome).__name__] += 1
+        if type(outcome) is NotSent:
+            self._gate.pause(outcome.retry_after_ms)
         self.routing.answered(
-            call.port,
+            port,
             Answer(number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome),
         )
+        if type(effect) is CancelOrder and effect.batch:
+            self._count_down(port, effect.batch)
 
-    async def _look_up(self, call: Call) -> None:
+    def _count_down(self, port: DeskPort, batch: int) -> None:
+        """Poll once a whole sweep was answered: what its cancels left behind is seen at once."""
+        key = (port.prefix, batch)
+        self._sweeps[key] -= 1
+        if not self._sweeps[key]:
+            del self._sweeps[key]
+            self.resync()
+
+    async def _look_up(self, call: Call | Turn) -> None:
+        if isinstance(call, asyncio.Future):
+            if not call.done():
+                call.set_result(None)
+            return
         effect = call.effect
         assert isinstance(effect, LookupOrder)
         self.made["lookup"] += 1
@@ -240,9 +360,8 @@ class AccountLink:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that a call whose turn does not come is answered before it is given up."""
-        for lane in (self._exits, self._entries):
-            first = lane.first
-            if first is not None:
+        for lane in self._timed_lanes:
+            for first in lane.heads():
                 wait_s = max(self._left_ns(first) / NS_PER_S, _LOOK_APART_S)
                 self._arm(loop, loop.time() + wait_s)
 
@@ -256,7 +375,7 @@ class AccountLink:
     def _cut_off(self, loop: asyncio.AbstractEventLoop) -> None:
         """End every call whose time is over, begun or not, and set the timer for the next one."""
         self._sweep = None
-        for lane in (self._exits, self._entries):
+        for lane in self._timed_lanes:
             for waiting in lane.drop(self._is_late):
                 self._answer(waiting, self._unsent(waiting))
         now = loop.time()
@@ -274,9 +393,10 @@ class AccountLink:
         self._watch(loop)
 
     def statistics(self) -> dict[str, int]:
-        """Return counters of calls, outcomes, polls, the stream, and what nobody claimed."""
+        """Return counters of calls, outcomes, the rate, polls, the stream, and the unclaimed."""
         counters = {f"calls_{name}": count for name, count in self.made.items()}
         counters |= {f"answers_{name.lower()}": count for name, count in self.ended.items()}
         counters |= {f"{lane.name.rpartition('-')[2]}_waiting": len(lane) for lane in self._lanes}
         counters["calls_in_flight"] = len(self._calls)
+        counters |= self._gate.statistics()
         return counters | self._feeding.statistics() | self.routing.statistics()

@@ -53,6 +53,7 @@ class Manager(Steering):
         self._link = parts.link
         self._subscribers = parts.subscribers
         self._halted = parts.halted
+        self._account_data = parts.account.data
         self._closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

@@ -1,6 +1,7 @@
 """What callers may write beside the essentials of an order, and the check of what they wrote."""
 
 from decimal import Decimal
+from operator import attrgetter
 from types import NoneType
 from typing import Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
 
@@ -56,6 +57,7 @@ def _plain_fields() -> dict[str, tuple[type, ...]]:
 
 
 _FIELDS: Final = tuple(_plain_fields().items())
+_values: Final = attrgetter(*(name for name, _ in _FIELDS))
 
 
 def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderRequest:
@@ -73,11 +75,10 @@ def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderReques
         raise InputError(f"give a request or its fields, not both ({', '.join(fields)})")
     if not isinstance(request, OrderRequest):
         raise InputError(f"{request!r} is a {type(request).__name__}; give an OrderRequest")
-    for name, types in _FIELDS:
-        value = getattr(request, name)
+    for (name, types), value in zip(_FIELDS, _values(request), strict=True):
         if not isinstance(value, types):
             wanted = " or ".join("None" if each is NoneType else each.__name__ for each in types)
             raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be {wanted}")
-        if isinstance(value, str) and not value.isascii():
+        if value.__class__ is str and not value.isascii():
             check_text(value, name)
     return request

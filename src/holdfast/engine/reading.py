@@ -12,6 +12,7 @@ from holdfast.domain.order import Order
 from holdfast.domain.quotes import Quote
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import TERMINAL, Status
+from holdfast.engine.account_data import AccountData, AccountView
 from holdfast.engine.link import AccountLink
 from holdfast.engine.recovery import recall
 from holdfast.engine.results import GuardView, view_guard
@@ -63,6 +64,7 @@ class Reading:
     _runner: Runner
     _link: AccountLink
     _subscribers: Subscribers
+    _account_data: AccountData
 
     async def order(self, client_order_id: str) -> OrderView:
         """Return an order by its client order id or wire id, archived or not.
@@ -132,6 +134,17 @@ class Reading:
     async def guard(self) -> GuardView:
         """Return the kill switch, the breaker, and what limits, alerts and cancels there were."""
         return view_guard(self._runner.desk.guard, self._runner.now_ns())
+
+    async def account(self, *, fresh: bool = False) -> AccountView:
+        """Return what the account may spend and holds, as its broker last told it.
+
+        The figures are kept for some seconds and asked for anew after fills and cancels; `fresh`
+        asks now.
+
+        Raises:
+            OrderStatusError: the broker does not tell them (`ACCOUNT_UNKNOWN`), or not now.
+        """
+        return await self._account_data.get(fresh=fresh)
 
     async def quote(self, symbol: str) -> Quote | None:
         """Return the latest quote of a symbol, however old; None where there is none."""

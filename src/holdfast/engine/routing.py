@@ -1,14 +1,16 @@
 """Which desk a broker's word is for: by the prefix of its wire id, else by its broker order id.
 
 Words of no desk are counted and the last ones kept: an order placed by hand, or one whose first
-report overtook the answer that tells its broker order id.
+report overtook the answer that tells its broker order id. What complete polls list of them goes to
+the account's unclaimed desk, where it has one; without it, a desk records that it was seen.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Struct
 
-from holdfast.domain.inputs import Answer, Input, Polled, Reported
+from holdfast.domain.inputs import AdoptExternal, Answer, Input, Polled, Reported
 from holdfast.domain.reports import Accepted, Execution, Report, Snapshot
 from holdfast.domain.sanity import legible, writable
 from holdfast.ports import OpenOrders
@@ -47,10 +49,14 @@ class DeskPort(Protocol):
 
 
 class Unclaimed(Struct):
-    """What was heard of one broker order that belongs to no desk."""
+    """What was heard of one broker order that belongs to no desk.
+
+    `told` once a poll listed it, at the unclaimed desk's time `listed_ns` where there is one.
+    """
 
     words: list[Report | Snapshot]
     told: bool = False
+    listed_ns: int = 0
 
 
 class _Share:
@@ -70,6 +76,22 @@ class Routing:
         self._unclaimed: dict[str, Unclaimed] = {}
         self._unclaimed_words = 0
         self._unclaimed_forgotten = 0
+        self._adopter: DeskPort | None = None
+        self._quiet_ns = 0
+        self._is_ours: Callable[[str], bool] = lambda _wire_id: False
+
+    def adopt_into(
+        self, port: DeskPort, *, quiet_ns: int, is_ours: Callable[[str], bool] | None = None
+    ) -> None:
+        """Hand orders of no desk that complete polls list to an attached desk.
+
+        An order without a wire id may be one of ours whose answer is on its way: it is handed over
+        once it was listed for `quiet_ns`, longer than a call may stay in flight. `is_ours` tells a
+        wire id of a desk that is not attached now.
+        """
+        self._adopter, self._quiet_ns = port, quiet_ns
+        if is_ours is not None:
+            self._is_ours = is_ours
 
     def attach(self, port: DeskPort) -> None:
         """Add a desk of the account."""
@@ -121,10 +143,7 @@ class Routing:
         self._told[outcome.broker_order_id] = port
         if len(self._told) > TOLD_MAX:
             del self._told[next(iter(self._told))]
-        early = self._unclaimed.pop(outcome.broker_order_id, None)
-        for word in early.words if early is not None else ():
-            if isinstance(word, Report):
-                port.report(Reported(word))
+        self._claim(outcome.broker_order_id, port)
 
     def polled(self, found: OpenOrders, asked: dict[str, int]) -> None:
         """Hand every desk its part of a poll; `asked` are their times when it left, by prefix."""
@@ -136,7 +155,10 @@ class Routing:
             port = self.find(snapshot.wire_id, "", snapshot.broker_order_id)
             if port is None:
                 self._keep(snapshot)
-            elif port.prefix in shares:
+                port = self._adopted(snapshot, asked) if found.complete else None
+            elif self._unclaimed:
+                self._claim(snapshot.broker_order_id, port)
+            if port is not None and port.prefix in shares:
                 owners[snapshot.broker_order_id] = shares[port.prefix]
                 shares[port.prefix].snapshots.append(snapshot)
         # A poll names the broker's id first, as the port has it; a desk looks at its own id first.
@@ -180,8 +202,34 @@ class Routing:
         # A poll lists orders that work: what it shows is no report that overtook its answer.
         if isinstance(word, Snapshot) and not known.told:
             known.told = True
-            for port in self.ports[:1]:
+            for port in self.ports[:1] if self._adopter is None else ():
                 port.unclaimed(word.broker_order_id, word.wire_id)
+
+    def _adopted(self, snapshot: Snapshot, asked: dict[str, int]) -> DeskPort | None:
+        """Hand an order of nobody to the unclaimed desk, and return that; it takes it once."""
+        adopter = self._adopter
+        if adopter is None or adopter.prefix not in asked:
+            return None
+        now_ns = asked[adopter.prefix]
+        if snapshot.wire_id:
+            if self._is_ours(snapshot.wire_id):
+                return None
+        else:
+            kept = self._unclaimed.get(snapshot.broker_order_id)
+            if kept is None:
+                return None
+            kept.listed_ns = kept.listed_ns or now_ns
+            if now_ns - kept.listed_ns < self._quiet_ns:
+                return None
+        adopter.word(AdoptExternal(snapshot=snapshot, asked_ns=now_ns))
+        return adopter
+
+    def _claim(self, broker_order_id: str, port: DeskPort) -> None:
+        """Hand over what was heard before the desk had the order."""
+        early = self._unclaimed.pop(broker_order_id, None)
+        for word in early.words if early is not None else ():
+            if isinstance(word, Report):
+                port.report(Reported(word))
 
     def _make_room(self) -> bool:
         """Drop the oldest that no poll listed; one that was told would be told anew."""

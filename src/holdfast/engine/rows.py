@@ -15,8 +15,8 @@ from holdfast.domain.events import (
     OrdersArchived,
 )
 from holdfast.domain.order import Order
+from holdfast.domain.packing import names_of
 from holdfast.domain.reports import Execution
-from holdfast.domain.state import names_of
 from holdfast.domain.values import ZERO
 from holdfast.ports import ExecutionRow, OrderRow
 

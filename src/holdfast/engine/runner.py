@@ -18,6 +18,7 @@ from holdfast.clock import NS_PER_S
 from holdfast.domain.desk import Desk
 from holdfast.domain.inputs import (
     AccountSeen,
+    AdoptExternal,
     Archive,
     Command,
     Connected,
@@ -161,7 +162,7 @@ class Runner(Turns):
         """Take an answer, a lookup's result, a poll, or what the shell itself has to say."""
         if self.mode in {Mode.FAILED, Mode.CLOSED}:
             return
-        if self.mode is Mode.HALTED and isinstance(said, Polled | AccountSeen):
+        if self.mode is Mode.HALTED and isinstance(said, Polled | AccountSeen | AdoptExternal):
             return  # they would pile up; the journal being back, they are asked for anew
         if isinstance(said, Connected):
             self._connected = said
@@ -200,8 +201,9 @@ class Runner(Turns):
         self._hand_on(stamped)
 
     def _hand_on(self, quote: Quote) -> None:
-        defined = quote.symbol in self.desk.instruments
-        if defined and quote.at_ns >= self._no_quotes_before_ns and self.mode is not Mode.CLOSED:
+        if self.mode in {Mode.FAILED, Mode.CLOSED} or quote.at_ns < self._no_quotes_before_ns:
+            return
+        if quote.symbol in self.desk.instruments:
             self.inbox.quote(quote)
             self._wake()
 

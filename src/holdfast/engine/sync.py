@@ -119,6 +119,7 @@ class ManagerTwin:
     raise_alert = _waiting(Manager.raise_alert)
     guard = _waiting(Manager.guard)
     quote = _waiting(Manager.quote)
+    account = _waiting(Manager.account)
     wait = _waiting(Manager.wait)
     get_order_status = _waiting(Manager.get_order_status)
     define = _waiting(Manager.define)

@@ -6,7 +6,7 @@ the next calls of a kind do instead.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from holdfast.domain.reports import (
     Accepted,
     Execution,
     LookupResult,
+    NotSent,
     Outcome,
     RefusalCode,
     Refused,
@@ -43,7 +44,7 @@ INSTRUMENTS: Final = (
     Instrument.of("BTC-USD", tick="0.5", lot="0.0001", base="BTC"),
 )
 
-Face: TypeAlias = Literal["submit", "cancel", "replace", "lookup", "poll"]
+Face: TypeAlias = Literal["submit", "cancel", "cancel_batch", "replace", "lookup", "poll"]
 Act: TypeAlias = Callable[[], Outcome]
 
 
@@ -62,15 +63,26 @@ class Raise:
         self.carried_out = carried_out
 
 
-Step: TypeAlias = Outcome | LookupResult | OpenOrders | Hang | Raise
+class Batch:
+    """A batch is answered by these outcomes; None carries an order's cancel out and says so."""
+
+    def __init__(self, *outcomes: Outcome | None) -> None:
+        self.outcomes = outcomes
+
+
+Step: TypeAlias = Outcome | LookupResult | OpenOrders | Batch | Hang | Raise
 
 
 class ScriptedBroker:
-    """One account; see the module. `calls` holds every effect, in the order of the calls."""
+    """One account; see the module. `calls` holds every effect, in the order of the calls.
+
+    `batches` holds the cancels that shared a call; they are not in `calls`.
+    """
 
     def __init__(self, capabilities: Capabilities | None = None) -> None:
         self.capabilities = capabilities or Capabilities()
         self.calls: list[Effect] = []
+        self.batches: list[tuple[CancelOrder, ...]] = []
         self.polls = 0
         self.listens = 0
         self.before_call: Callable[[Effect], None] = lambda _effect: None
@@ -99,6 +111,22 @@ class ScriptedBroker:
     async def cancel(self, order: CancelOrder) -> Outcome:
         """Cancel an order at once."""
         return await self._call("cancel", order, lambda: self._cancel(order))
+
+    async def cancel_batch(self, orders: Sequence[CancelOrder]) -> Sequence[Outcome]:
+        """Cancel orders at once, or as the script has it for the whole call or for each."""
+        self.batches.append(tuple(orders))
+        step = self._next("cancel_batch")
+        if isinstance(step, Raise | Hang) and not step.carried_out:
+            orders = ()
+        if isinstance(step, Batch):
+            pairs = zip(orders, step.outcomes, strict=False)
+            return [self._cancel(order) if told is None else told for order, told in pairs]
+        outcomes = [self._cancel(order) for order in orders]
+        if isinstance(step, Raise):
+            raise step.error
+        if isinstance(step, Hang):
+            await _for_ever()
+        return outcomes
 
     async def replace(self, order: ReplaceOrder) -> Outcome:
         """Put new terms in force at once."""
@@ -248,7 +276,7 @@ class ScriptedBroker:
             raise step.error
         if isinstance(step, Unknown):
             act()  # an unknown outcome is the worst where the order lives
-        if step is not None and not isinstance(step, LookupResult | OpenOrders | Hang):
+        if isinstance(step, Accepted | Refused | NotSent | Unknown):
             return step
         return act()
 

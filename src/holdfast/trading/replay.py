@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from holdfast.brokers.tape import TapeBroker
 from holdfast.clock import NS_PER_S, SystemClock
+from holdfast.domain.policies import Limits, Policies
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import TERMINAL, Status, plain
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.trading.replay_books import (
@@ -28,6 +30,9 @@ from holdfast.trading.replay_past import DESK, instrument_of, read_past, rebuild
 from holdfast.venue.outcome import Outcome, end_state_digest, expected_outcome
 from holdfast.venue.tape import Tape
 from holdfast.wiring import OrderManager
+
+# A tape's orders are those of many people: they meet each other, and no limit is theirs.
+OTHERS_ORDERS: Final = Settings(policies=Policies(limits=Limits.none()))
 
 # Orders that differ are all counted; so many are named.
 DIFFERENCES_MAX: Final = 10
@@ -114,6 +119,7 @@ async def replay(
         desk=DESK,
         account=tape.sha256,
         instruments=[instrument_of(tape)],
+        settings=OTHERS_ORDERS,
     ) as manager:
         await Driver(manager, broker, tape, run).drive(past, limit_rows, on_row)
         run.seconds = (clock.boot_ns() - began_ns) / NS_PER_S

@@ -1,7 +1,8 @@
 """What goes wrong between a broker and the desk: scripted, or drawn from a seed.
 
-Each place where something can go wrong is a *face*: the calls `submit`, `cancel` and `replace`;
-the questions `lookup` and `poll`; the `page` that either is read in; the `report` of the stream.
+Each place where something can go wrong is a *face*: the calls `submit`, `cancel`, `replace` and
+`cancel_batch`, in which each order passes `cancel` too; the questions `lookup`, `poll` and
+`account`; the `page` that a list is read in; the `report` of the stream.
 The n-th pass of a face meets the same fault in every run of a seed, whatever else happened.
 """
 
@@ -49,8 +50,10 @@ FACES: Final[Mapping[str, tuple[FaultKind, ...]]] = {
     "submit": _CALL,
     "cancel": _CALL,
     "replace": _CALL,
+    "cancel_batch": _CALL,
     "lookup": (_K.SNAPSHOT_STALE, _K.LOOKUP_INCOMPLETE),
     "poll": (_K.SNAPSHOT_STALE, _K.LOOKUP_INCOMPLETE),
+    "account": (_K.LOOKUP_INCOMPLETE,),
     "page": (_K.LOOKUP_INCOMPLETE,),
     "report": (
         _K.REPORT_LOST,

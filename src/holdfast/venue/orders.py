@@ -230,12 +230,14 @@ class Account(Struct, kw_only=True, eq=False):
     `wires` holds the orders by every wire id they had, `log` the newest fills in the order in
     which they happened or changed, and `log_total` counts all that ever were. With
     `pending_reports` a cancel or a replace is first reported as pending, and its answer is not
-    final.
+    final. `cash` is what it was opened with, in `currency`; None for as much as it takes.
     """
 
     name: str
     capabilities: Capabilities
     pending_reports: bool = False
+    cash: Decimal | None = None
+    currency: str = "USD"
     ledger: Ledger = field(default_factory=Ledger)
     orders: dict[str, VenueOrder] = field(default_factory=dict)
     working: dict[str, VenueOrder] = field(default_factory=dict)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import islice
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.instruments import Instrument
@@ -20,7 +22,7 @@ from holdfast.domain.reports import Accepted, Refused, Report, ReportKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import ZERO, Condition, Side, Status, TimeInForce
 from holdfast.errors import AmountError, InputError, UnknownSymbolError
-from holdfast.venue import rules
+from holdfast.venue import funds, rules
 from holdfast.venue.amend import (
     draft,
     draft_replacement,
@@ -36,6 +38,11 @@ from holdfast.venue.fees import NO_FEES, Fees
 from holdfast.venue.matching import Matcher, SelfTrade
 from holdfast.venue.orders import Account, Fill, Listing, VenueOrder
 from holdfast.venue.rules import refused
+
+# Every account tells what it can still pay for, working orders taken off, and what it holds.
+_TELLS: Final = {"account_data": True, "power_after_orders": True}
+# What an account can do where nobody says otherwise.
+_EVERYTHING: Final = Capabilities(batch_cancel=True)
 
 
 class TopOfBook(Struct, frozen=True, kw_only=True):
@@ -118,22 +125,37 @@ class Venue:
         capabilities: Capabilities | None = None,
         *,
         pending_reports: bool = False,
+        cash: Decimal | None = None,
+        currency: str = "USD",
     ) -> Capabilities:
         """Open an account, or find it again, and return what it can do.
 
-        `capabilities` rule how the venue treats its requests; None takes those it has. Raises
-        InputError where it was opened with others.
+        `capabilities` rule how the venue treats its requests; None takes those it has. With `cash`
+        (in `currency`) orders that it cannot pay for are refused, see `funds`; without, the
+        account has as much as it takes. Raises InputError where it was opened with others, or
+        where the cash is below zero.
         """
+        if cash is not None and not (cash.is_finite() and cash >= 0):
+            raise InputError(f"cash is {cash}; give zero or more, or None for as much as it takes")
         account = self._accounts.get(name)
+        if account is None or capabilities is not None:
+            capabilities = replace(capabilities or _EVERYTHING, **_TELLS)
         if account is None:
             account = self._accounts[name] = Account(
                 name=name,
                 capabilities=capabilities or Capabilities(),
                 pending_reports=pending_reports,
+                cash=cash,
+                currency=currency,
                 log=deque(maxlen=self._history_max),
             )
         elif capabilities is not None and capabilities != account.capabilities:
             raise InputError(f"account {name!r} is open with other capabilities; use its own")
+        elif cash is not None and (cash, currency) != (account.cash, account.currency):
+            found = "as much as it takes" if account.cash is None else f"{account.cash}"
+            raise InputError(
+                f"account {name!r} was opened with {found} {account.currency}, not {cash}"
+            )
         return account.capabilities
 
     def subscribe(self, account: str, listener: Callable[[Report], None]) -> Callable[[], None]:
@@ -163,7 +185,8 @@ class Venue:
             order = draft(owner, wire_id, terms, matcher.listing)
         except AmountError as error:
             return refused(str(error))
-        return rules.entry(order, matcher) or self._admitted(order, matcher, ReportKind.NEW)
+        verdict = rules.entry(order, matcher) or funds.unfunded(order, order.lots, self._matchers)
+        return verdict or self._admitted(order, matcher, ReportKind.NEW)
 
     def cancel(
         self,
@@ -218,7 +241,9 @@ class Venue:
         anew = owner.capabilities.new_id_on_replace
         if anew and not owner.capabilities.replace_carries_fills and rest <= 0:
             return refused("nothing would be left to fill")
-        verdict = rules.entry(new, matcher)
+        verdict = rules.entry(new, matcher) or funds.unfunded(
+            new, rest, self._matchers, instead_of=order
+        )
         if verdict is not None:
             return verdict
         if owner.pending_reports:
@@ -383,6 +408,23 @@ class Venue:
         owner = self._account(account)
         wanted = min(max(0, owner.log_total - count), len(owner.log))
         return list(islice(reversed(owner.log), wanted))[::-1], owner.log_total
+
+    def power(self, account: str) -> Decimal | None:
+        """Return what an account can still pay for, working orders and short positions taken off.
+
+        None where it was opened without cash.
+        """
+        return funds.power(self._account(account), self._matchers)
+
+    def positions(self, account: str) -> dict[str, Decimal]:
+        """Return an account's signed positions in units, without those that are flat."""
+        held = self._account(account).ledger.positions
+        return {symbol: quantity for symbol, quantity in held.items() if quantity}
+
+    def endow(self, account: str, symbol: str, quantity: Decimal) -> None:
+        """Let an account begin with a position from before, which moved nobody's cash here."""
+        self._matcher(symbol)
+        self._account(account).ledger.positions[symbol] = quantity
 
     def books(self, account: str) -> Books:
         """Return the account's books as the venue keeps them."""

@@ -137,7 +137,8 @@ def test_a_paper_broker_is_a_broker() -> None:
     link = Link(capabilities=Capabilities(native_replace=False))
     broker: Broker = link.broker
 
-    assert broker.capabilities == Capabilities(native_replace=False)
+    told = Capabilities(native_replace=False, account_data=True, power_after_orders=True)
+    assert broker.capabilities == told
 
 
 def test_without_latency_and_faults_no_call_ever_suspends() -> None:

@@ -173,12 +173,12 @@ def test_progress_is_shown_to_a_terminal_alone(
 
 def test_the_package_is_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`main` exits with the command's status; the process is set up for the journal's thread."""
-    intervals: list[float] = []
-    monkeypatch.setattr("sys.setswitchinterval", intervals.append)
+    tuned: list[str] = []
+    monkeypatch.setattr(main, "tune_interpreter", lambda: tuned.append("once"))
     monkeypatch.setattr("sys.argv", ["holdfast", "verify", "--journal", str(tmp_path / "none")])
 
     with pytest.raises(SystemExit) as ended:
         main.main()
 
     assert ended.value.code == main.BAD_INPUT
-    assert intervals == [main.SWITCH_INTERVAL_S]
+    assert tuned == ["once"]

@@ -1,6 +1,8 @@
 import asyncio
 
-from holdfast.engine.lanes import Lane
+import pytest
+
+from holdfast.engine.lanes import Lane, Turns
 from holdfast.testing.world import virtual
 
 
@@ -96,3 +98,53 @@ async def test_closing_ends_what_is_at_work_and_forgets_what_waits() -> None:
     await idle()
 
     assert (begun, cancelled, lane._workers) == ([1], [1], set())
+
+
+def test_owners_take_turns() -> None:
+    """Whoever queues a thousand jobs is one among others, and each one's jobs keep their order."""
+    turns: Turns[str] = Turns()
+    for number in range(1_000):
+        turns.put(f"a{number}", "a", 0.0)
+    turns.put("b0", "b", 1.0)
+    turns.put("c0", "c", 1.0)
+    turns.put("b1", "b", 2.0)
+
+    assert [turns.pop() for _ in range(6)] == ["a0", "b0", "c0", "a1", "b1", "a2"]
+    assert len(turns) == 997
+
+
+def test_late_jobs_of_every_owner_are_dropped() -> None:
+    """The first jobs of all owners are looked at, and those that are not late keep their turns."""
+    turns: Turns[int] = Turns()
+    for job, owner in ((1, "a"), (5, "a"), (2, "b"), (6, "c")):
+        turns.put(job, owner, 0.0)
+
+    dropped = turns.drop(lambda job: job < 3)
+
+    assert dropped == [1, 2]
+    assert [turns.pop() for _ in range(len(turns))] == [5, 6]
+    with pytest.raises(IndexError):
+        turns.pop()
+
+
+@virtual
+async def test_a_lane_begins_nothing_that_may_not_begin() -> None:
+    """A job that may not begin yet stays in its lane until the lane is kicked again."""
+    done: list[int] = []
+    allowed = [True, False]
+
+    async def work(job: int) -> None:
+        done.append(job)
+
+    lane = Lane("test", 2, work, lambda: bool(allowed) and allowed.pop(0))
+    lane.put(1)
+    lane.put(2)
+    lane.kick()
+    await idle()
+    before = list(done)
+    allowed.append(True)
+    lane.kick()
+    await idle()
+
+    assert (before, done, len(lane)) == ([1], [1, 2], 0)
+    await lane.close()

@@ -1,0 +1,448 @@
+"""The configuration: one schema for TOML and JSON, and what it means for each desk.
+
+Rule 1: nothing is guessed. A key that is not known, a value of another type, a name that leads
+nowhere: each is refused with its path, and nothing of the file is used.
+Rule 2: no secret stands in it: credentials are names of environment variables or of files.
+Rule 3: relative paths in a file begin at the file's own folder.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+import msgspec
+
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.policies import (
+    BreakerRules,
+    Offsets,
+    Policies,
+    Pricing,
+    RequoteRules,
+    StaleRules,
+)
+from holdfast.domain.sessions import Session, time_of, zone_of
+from holdfast.domain.settings import Settings
+from holdfast.errors import ConfigError, HoldfastError
+from holdfast.schema import (
+    AccountPart,
+    BreakerPart,
+    DeskPart,
+    ExecutionPart,
+    InstrumentPart,
+    JournalPart,
+    LogsPart,
+    Mode,
+    OrderManagementPart,
+    OverridePart,
+    PaperPart,
+    RatePart,
+    Section,
+    ServicePart,
+)
+from holdfast.shape import closest, looks_secret, shaped
+
+# A file of many desks and instruments has some kilobytes; something larger is another file.
+FILE_BYTES_MAX: Final = 1_048_576
+# How the desk is called that an account's orders of no desk go to, before the account's name.
+UNCLAIMED: Final = "unclaimed-"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SECRET_WORD: Final = re.compile(r"(?i)key|token|secret|passw|passphrase|signature|credential")
+_URL_USER: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+_SQLITE: Final = "sqlite:///"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All of it. Made in code it is checked when it is used, read from a file at once."""
+
+    journal: JournalPart = JournalPart()
+    accounts: dict[str, AccountPart] = msgspec.field(default_factory=dict)
+    desks: dict[str, DeskPart] = msgspec.field(default_factory=dict)
+    instruments: dict[str, InstrumentPart] = msgspec.field(default_factory=dict)
+    sessions: dict[str, Session] = msgspec.field(default_factory=dict)
+    service: ServicePart = ServicePart()
+    logs: LogsPart = LogsPart()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Config":
+        """Read a `.toml` or `.json` file.
+
+        Raises:
+            ConfigError: it cannot be read, or something in it does not hold.
+        """
+        file = Path(path)
+        try:
+            return cls.parse(_plain(file), file.resolve().parent)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+
+    @classmethod
+    def parse(cls, data: Mapping[str, object], folder: Path | None = None) -> "Config":
+        """Read the tables of a configuration; relative paths begin at `folder`.
+
+        Raises:
+            ConfigError: something in them does not hold.
+        """
+        return _anchored(shaped(cls, dict(data)), folder or Path()).checked()
+
+    def checked(self) -> Self:
+        """Return this configuration if all of it holds.
+
+        Raises:
+            ConfigError: a value or a name does not; the message has its path.
+        """
+        # What was made in code passes the same gate as what was read.
+        shaped(Config, msgspec.to_builtins(self))
+        if not self.desks:
+            raise ConfigError("there is no desk; add one, such as [desks.main]")
+        _check_journal(self.journal.url)
+        for name, account in self.accounts.items():
+            _check_name(name, f"accounts.{name}")
+            _check_account(account, f"accounts.{name}")
+        for name in self.desks:
+            _check_name(name, f"desks.{name}")
+            if name.startswith(UNCLAIMED):
+                raise ConfigError(
+                    f"desks.{name}: a name beginning with {UNCLAIMED} belongs to orders of no "
+                    "desk; choose another"
+                )
+            self._check_desk(name)
+        for symbol, terms in self.instruments.items():
+            _known(terms.session, self.sessions, f"instruments.{symbol}.session", "sessions")
+            self.instrument(symbol)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that change with any of it, for logs."""
+        body = msgspec.json.encode(self, order="deterministic")
+        return hashlib.sha256(body).hexdigest()[:12]
+
+    def account_of(self, desk: str) -> str:
+        """Return the name of a desk's account; one of its own has the desk's name."""
+        return self.desk(desk).account or desk
+
+    def desks_of(self, account: str) -> tuple[str, ...]:
+        """Return the names of an account's desks."""
+        return tuple(name for name in self.desks if self.account_of(name) == account)
+
+    def account(self, name: str) -> AccountPart:
+        """Return an account by name, those included that a desk has for itself.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name in self.accounts:
+            return self.accounts[name]
+        desk = self.desks.get(name)
+        if desk is None or desk.account:
+            names = {self.account_of(each) for each in self.desks} | set(self.accounts)
+            raise ConfigError(f"there is no account {name!r}; {closest(name, names)}")
+        return AccountPart(broker=desk.broker or "paper", mode=desk.mode or "paper")
+
+    def desk(self, name: str) -> DeskPart:
+        """Return a desk by name.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        if name not in self.desks:
+            raise ConfigError(f"there is no desk {name!r}; {closest(name, self.desks)}")
+        return self.desks[name]
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return what `instruments.SYMBOL` describes."""
+        try:
+            terms = msgspec.structs.asdict(self.instruments[symbol])
+            return Instrument.of(symbol, **terms)
+        except HoldfastError as error:
+            raise ConfigError(f"instruments.{symbol}: {error}") from None
+
+    def instruments_of(self, desk: str) -> tuple[Instrument, ...]:
+        """Return what a desk trades, in the order of the configuration."""
+        currency = self.account(self.account_of(desk)).currency
+        symbols = self.desk(desk).symbols or [
+            symbol for symbol, terms in self.instruments.items() if terms.currency == currency
+        ]
+        return tuple(self.instrument(symbol) for symbol in symbols)
+
+    def poll_interval_ms(self, account: str) -> int:
+        """Return how often an account is polled: as it says, else as its most eager desk says."""
+        own = self.account(account).poll_interval_seconds
+        if own is not None:
+            return ms(own)
+        return min(
+            ms(desk.order_management.poll_interval_seconds)
+            for desk in map(self.desk, self.desks_of(account))
+        )
+
+    def settings_of(self, desk: str) -> Settings:
+        """Return what a desk is run with.
+
+        Raises:
+            ConfigError: there is no such desk, or its waits do not fit together.
+        """
+        execution = self.desk(desk).execution
+        try:
+            return Settings(
+                ack_wait_ms=ms(execution.ack_wait_seconds),
+                send_wait_ms=ms(execution.send_wait_seconds),
+                absence_grace_ms=ms(execution.absence_grace_seconds),
+                quiet_ms=ms(execution.quiet_seconds),
+                inferred_grace_ms=ms(execution.inferred_grace_seconds),
+                retry_first_ms=ms(execution.retry_first_seconds),
+                retry_max_ms=ms(execution.retry_max_seconds),
+                retries_max=execution.max_retries,
+                resends_max=execution.max_resends,
+                finished_orders_max=execution.finished_orders_max,
+                policies=self.policies_of(desk),
+            )
+        except ValueError as error:
+            raise ConfigError(f"desks.{desk}.execution: {error}") from None
+
+    def policies_of(self, desk: str) -> Policies:
+        """Return the policies of a desk; ConfigError if there is none of that name."""
+        part = self.desk(desk)
+        execution, breaker = part.execution, part.breaker
+        return Policies(
+            profile=part.profile,
+            pricing=_pricing(part.order_management),
+            limits=part.limits,
+            breaker=BreakerRules(
+                failures_max=breaker.failures_max,
+                insufficient_funds=breaker.insufficient_funds,
+                open_ms=ms(breaker.open_seconds),
+                open_max_ms=ms(breaker.open_max_seconds),
+            ),
+            stale=StaleRules(
+                after_ms=ms(execution.cancel_after_seconds),
+                post_only_ms=ms(execution.post_only_ttl_seconds),
+                symbols={k: ms(v) for k, v in execution.cancel_after_by_symbol.items()},
+                strategies={k: ms(v) for k, v in execution.cancel_after_by_strategy.items()},
+                sweep_every_ms=ms(execution.sweep_seconds),
+                abandon_after_ms=ms(execution.abandon_after_seconds),
+            ),
+            requote=RequoteRules(
+                interval_ms=ms(execution.requote_interval_seconds),
+                minimum_ticks=execution.requote_minimum_ticks,
+                per_order_max=execution.max_requotes_per_order,
+                per_symbol_max=execution.max_requotes_per_symbol,
+            ),
+            alerts=part.alerts,
+            day=part.day,
+            sessions=self.sessions,
+            quote_age_max_ms=ms(execution.quote_age_max_seconds),
+        )
+
+    def _check_desk(self, name: str) -> None:
+        path, desk = f"desks.{name}", self.desks[name]
+        own = bool(desk.broker or desk.mode)
+        if desk.account and own:
+            raise ConfigError(
+                f"{path} has an account and a broker or mode of its own; "
+                f"give those in [accounts.{desk.account}]"
+            )
+        if not desk.account:
+            if self.accounts and not own:
+                hint = f"write account = ... ({', '.join(sorted(self.accounts))})"
+                raise ConfigError(f"{path}.account is missing; {hint}")
+            if name in self.accounts:
+                raise ConfigError(
+                    f"{path} would have an account of its own, but [accounts.{name}] is another; "
+                    f'write account = "{name}", or rename one'
+                )
+        _known(desk.account, self.accounts, f"{path}.account", "accounts")
+        currency = self.account(self.account_of(name)).currency
+        for symbol in desk.symbols:
+            _known(symbol, self.instruments, f"{path}.symbols", "instruments")
+            if (other := self.instruments[symbol].currency) != currency:
+                raise ConfigError(
+                    f"{path}.symbols: {symbol} settles in {other}, but the account in {currency}; "
+                    "a desk has one currency"
+                )
+        for symbol in desk.limits.symbols:
+            _known(symbol, self.instruments, f"{path}.limits.symbols", "instruments")
+        for symbol in desk.execution.cancel_after_by_symbol:
+            where = f"{path}.execution.cancel_after_by_symbol"
+            _known(symbol, self.instruments, where, "instruments")
+        try:
+            zone_of(desk.day.zone)
+            time_of(desk.day.start)
+        except HoldfastError as error:
+            raise ConfigError(f"{path}.day: {error}") from None
+        self.settings_of(name)
+
+
+def ms(seconds: Decimal) -> int:
+    """Return seconds as whole milliseconds."""
+    return int(seconds * 1_000)
+
+
+def _pricing(part: OrderManagementPart) -> Pricing:
+    offsets = Offsets(
+        offset_mode=part.offset_mode,
+        buy_offset=part.buy_offset,
+        sell_offset=part.sell_offset,
+        max_slippage_pct=part.max_slippage_pct,
+    )
+    strategies = {
+        name: msgspec.structs.replace(
+            offsets,
+            **{k: v for k, v in msgspec.structs.asdict(override).items() if v is not None},
+        )
+        for name, override in part.strategy_overrides.items()
+    }
+    return Pricing(offsets=offsets, strategies=strategies)
+
+
+def _plain(file: Path) -> dict[str, object]:
+    """Return the tables in a file, every number exact."""
+    kinds = {".toml": _toml, ".json": _json}
+    if file.suffix not in kinds:
+        raise ConfigError(f"a file of kind {file.suffix!r} is not read; give a .toml or .json file")
+    try:
+        with file.open("rb") as opened:
+            body = opened.read(FILE_BYTES_MAX + 1)
+        text = body.decode()
+    except OSError as error:
+        raise ConfigError(f"it cannot be read ({error.strerror}); name a file that can") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"it is no UTF-8 text at byte {error.start}; save it as UTF-8") from None
+    if len(body) > FILE_BYTES_MAX:
+        raise ConfigError(f"it has more than {FILE_BYTES_MAX} bytes, which is no configuration")
+    try:
+        data = kinds[file.suffix](text)
+    except ValueError as error:
+        raise ConfigError(f"it is no {file.suffix[1:].upper()}: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError("it holds no table; begin with one, such as [journal]")
+    return data
+
+
+def _toml(text: str) -> object:
+    return tomllib.loads(text, parse_float=Decimal)
+
+
+def _json(text: str) -> object:
+    return json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_once)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands there twice")
+        found[key] = value
+    return found
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """Return the configuration with its relative paths made absolute."""
+    replace = msgspec.structs.replace
+    url = config.journal.url
+    if url.startswith(_SQLITE):
+        url = _SQLITE + str(folder / url.removeprefix(_SQLITE))
+    elif url and "://" not in url:
+        url = str(folder / url)
+    accounts = {}
+    for name, account in config.accounts.items():
+        credentials = {
+            key: str(folder / value) if key.endswith("_file") else value
+            for key, value in account.credentials.items()
+        }
+        market = account.paper.market and str(folder / account.paper.market)
+        paper = replace(account.paper, market=market)
+        accounts[name] = replace(account, credentials=credentials, paper=paper)
+    return replace(
+        config,
+        journal=replace(config.journal, url=url),
+        accounts=accounts,
+        logs=replace(config.logs, folder=config.logs.folder and str(folder / config.logs.folder)),
+    )
+
+
+def _known(name: str, table: Mapping[str, object], path: str, section: str) -> None:
+    if name and name not in table:
+        hint = closest(name, table)
+        raise ConfigError(f"{path} names {name!r}, but there is no [{section}.{name}]; {hint}")
+
+
+def _check_name(name: str, path: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{path}: the name becomes part of order ids; use 1 to 24 letters, digits, - and _"
+        )
+
+
+def _check_journal(url: str) -> None:
+    if not url:
+        raise ConfigError('journal.url is empty; write "sqlite:///holdfast.db" or "memory://"')
+    if _URL_USER.search(url):
+        raise ConfigError(
+            "journal.url holds a password; a secret must not stand in a configuration"
+        )
+
+
+def _check_account(account: AccountPart, path: str) -> None:
+    if not account.broker:
+        raise ConfigError(f'{path}.broker is empty; write "paper", or package.module:factory')
+    for key, value in account.credentials.items():
+        where = f"{path}.credentials.{key}"
+        if not key.endswith(("_env", "_file")):
+            raise ConfigError(
+                f"{where} would hold a secret itself; write {key}_env = the name of an environment "
+                f"variable, or {key}_file = a path"
+            )
+        named = _VARIABLE.fullmatch(value) and not ("_" not in value and looks_secret(value))
+        if key.endswith("_env") and not named:
+            raise ConfigError(
+                f"{where} has {len(value)} characters that are no name of an environment variable; "
+                "put the secret into the environment and write down the variable's name"
+            )
+    _check_options(account.options, f"{path}.options")
+
+
+def _check_options(options: Mapping[str, object], path: str) -> None:
+    """Refuse secrets among what is handed on to somebody's own adapter."""
+    for key, value in options.items():
+        where = f"{path}.{key}"
+        if isinstance(value, dict):
+            _check_options(value, where)
+        elif (
+            isinstance(value, str)
+            and _SECRET_WORD.search(key)
+            and not key.endswith(("_env", "_file"))
+        ):
+            raise ConfigError(f"{where} would hold a secret itself; name it under credentials")
+
+
+__all__ = [
+    "FILE_BYTES_MAX",
+    "UNCLAIMED",
+    "AccountPart",
+    "BreakerPart",
+    "Config",
+    "DeskPart",
+    "ExecutionPart",
+    "InstrumentPart",
+    "JournalPart",
+    "LogsPart",
+    "Mode",
+    "OrderManagementPart",
+    "OverridePart",
+    "PaperPart",
+    "RatePart",
+    "ServicePart",
+    "ms",
+]
