@@ -68,12 +68,12 @@ class Metered(PaperBroker):
         self._note("poll")
         return await super().poll()
 
-    def first(self, kind: type, prefix: str) -> float:
-        """Return when the first request of a kind came from a desk."""
+    def first_cancel(self, prefix: str) -> float:
+        """Return when the first cancel of a desk came."""
         return next(
             at
             for at, request in self.requests
-            if isinstance(request, kind) and request.wire_id.startswith(prefix)
+            if isinstance(request, CancelOrder) and request.wire_id.startswith(prefix)
         )
 
     def check_rate(self, per_second: int, burst: int) -> None:
@@ -176,7 +176,8 @@ async def test_cancels_and_exits_go_before_waiting_entries() -> None:
     broker = Metered(there)
     async with sharing(broker, "alpha", per_second=2, burst=4) as (om,):
         there.crowd("TSLA").add("maker", -1, 5_000, 5)
-        await om.place_market_order("TSLA", "buy", 5, wait="terminal")
+        bought = await om.place_market_order("TSLA", "buy", 5)
+        await om.wait(bought.client_order_id)
         (resting,) = await place(om, 1)
         await om.wait(resting.client_order_id, "accepted")
         await place(om, 200, first=2)
@@ -217,7 +218,7 @@ def test_one_desk_at_its_limit_does_not_delay_anothers_cancel(per_second: int, b
             entry = await beta.place_limit_order("TSLA", "buy", 1, "90", wait="accepted")
             took = asyncio.get_running_loop().time() - asked
             names = {order.client_order_id for order in await beta.orders()}
-        cancelled = broker.first(CancelOrder, "000000000002-beta-")
+        cancelled = broker.first_cancel("000000000002-beta-")
 
         assert cancelled - asked < 1.0
         assert took < 3.0

@@ -100,8 +100,9 @@ class StaleRules(Struct, frozen=True, kw_only=True):
     """When an entry has waited long enough; 0 or less switches it off.
 
     The time of a strategy goes before that of a symbol, before that of post-only orders, before
-    the desk's; 0 in `post_only_ms` leaves those to the desk's. `abandon_after_ms` is how long a cancel may stay unconfirmed before the order no
-    longer occupies its strategy; it stays exposure and is cancelled again and again.
+    the desk's; 0 in `post_only_ms` leaves those to the desk's. `abandon_after_ms` is how long a
+    cancel may stay unconfirmed before the order no longer occupies its strategy; it stays exposure
+    and is cancelled again and again.
     """
 
     after_ms: int = 0

@@ -170,6 +170,10 @@ class Queries:
         missing = (name for wire_id, broker_id in said for name in self._said(wire_id, broker_id))
         return tuple(dict.fromkeys(missing))
 
+    def _of_check(self, given: inputs.Checked) -> tuple[str, ...]:
+        said = () if given.polled is None else self._of_poll(given.polled)
+        return tuple(dict.fromkeys((*self._number(given.number), *said)))
+
     def _of_external(self, given: inputs.AdoptExternal) -> tuple[str, ...]:
         return self._said(given.snapshot.wire_id, given.snapshot.broker_order_id)
 
@@ -191,5 +195,6 @@ _MEANS: Final[dict[type, Callable[[Queries, Any], tuple[str, ...]]]] = {
     inputs.Looked: Queries._of_number,
     inputs.Reported: Queries._of_report,
     inputs.Polled: Queries._of_poll,
+    inputs.Checked: Queries._of_check,
     inputs.AdoptExternal: Queries._of_external,
 }

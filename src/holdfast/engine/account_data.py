@@ -97,7 +97,10 @@ class AccountData:
         capabilities: Capabilities,
         now_ns: Callable[[], int],
         ttl_ms: int = TTL_MS,
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """Ask nothing yet; `turn` waits until the account's rate lets a question out."""
+        self._turn = turn
         teller = getattr(broker, "account", None) if capabilities.account_data else None
         self._ask: Callable[[], Awaitable[AccountFigures]] | None = teller
         self._now_ns = now_ns
@@ -221,10 +224,13 @@ class AccountData:
         return self._begun, self._asking
 
     async def _asked(self, ask: Callable[[], Awaitable[AccountFigures]]) -> AccountView:
-        number, asked_ns = self._begun, self._now_ns()
-        opened = [(desk, desk.now_ns(), desk.desk.guard.opened) for desk in self._desks]
+        number = self._begun
         try:
             async with asyncio.timeout(ASK_WAIT_MAX_S):
+                if self._turn is not None:
+                    await self._turn()
+                asked_ns = self._now_ns()
+                opened = [(desk, desk.now_ns(), desk.desk.guard.opened) for desk in self._desks]
                 figures = await ask()
             if figures.buying_power is not None:
                 amount(figures.buying_power, "buying power", signed=True)

@@ -78,7 +78,7 @@ class Account:
         )
         self.board = board
         time = DeskTime(clock or SystemClock())
-        self.data = AccountData(broker, broker.capabilities, time.now_ns)
+        self.data = AccountData(broker, broker.capabilities, time.now_ns, turn=self.link.turn)
         if board is not None and isinstance(broker, QuoteFollower):
             board.follow(broker)
 

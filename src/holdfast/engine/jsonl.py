@@ -259,7 +259,7 @@ class JsonlFiles:
         return LineFile(path, found)
 
     def _begun(self, epoch: str, head_seq: int) -> Book:
-        """Return a book at the desk's snapshot, if all rows up to there are written, or an empty one.
+        """Return a book at the snapshot, if all rows up to there are written, or an empty one.
 
         Whatever is wrong with either of them costs time alone.
         """

@@ -26,6 +26,10 @@ class Turns(Generic[_Job]):
         """Count the jobs."""
         return self._count
 
+    def has(self, owner: str) -> bool:
+        """Tell whether a job of somebody waits."""
+        return bool(self._by_owner.get(owner))
+
     def put(self, job: _Job, owner: str, since: float) -> None:
         """Add a job of somebody, who began to wait then."""
         queue = self._by_owner.get(owner)
@@ -102,6 +106,10 @@ class Lane(Generic[_Job]):
     def __len__(self) -> int:
         """Count the jobs that wait."""
         return len(self._jobs)
+
+    def has(self, owner: str) -> bool:
+        """Tell whether a job of somebody waits."""
+        return self._jobs.has(owner)
 
     @property
     def busy(self) -> int:

@@ -163,6 +163,11 @@ class AccountLink:
         """Count the calls that are waiting or in flight."""
         return sum(len(lane) for lane in self._lanes) + len(self._calls)
 
+    def is_busy_for(self, port: DeskPort) -> bool:
+        """Tell whether a call of that desk waits or is in flight."""
+        waits = any(lane.has(port.prefix) for lane in self._lanes)
+        return waits or any(call.port is port for call in self._calls)
+
     def perform(self, effects: Iterable[Effect], port: DeskPort) -> None:
         """Carry out effects whose events are durable, in their order within each lane.
 

@@ -158,7 +158,7 @@ class Manager(Steering):
         await self._parts.close()
 
     def _is_busy(self) -> bool:
-        return not self._runner.is_idle or self._link.calls_open > 0
+        return not self._runner.is_idle or self._link.is_busy_for(self._runner)
 
     async def _wind_down(self, mode: str, timeout: float) -> None:
         try:

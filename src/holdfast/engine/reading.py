@@ -201,6 +201,11 @@ class Reading:
             client_order_id=client_order_id,
         )
 
+    def _numbered(self, number: int) -> Order:
+        """Return an order by its number, live or from the journal; for reading alone."""
+        order = self._runner.desk.order(number)
+        return order or order_of(self._journal.bodies(self._name, [number])[number])
+
     def _finished(self) -> Iterator[Order]:
         """Iterate over the ended orders in memory, newest first."""
         state = self._runner.desk.state

@@ -35,7 +35,9 @@ class OrderView(Struct, frozen=True):
     order sized by notional has none. `pending` names the requests that are not answered yet,
     `unknown` tells that for one of them nobody knows whether it reached the broker. `code` and
     `text` give the reason of a rejection, a failure or an end. `asking` tells that the broker is
-    being asked about the order, `refusal` why it last refused to cancel or replace it.
+    being asked about the order, `refusal` why it last refused to cancel or replace it. An order
+    that moves to another price by being cancelled is `moving` until its `successor` (a number)
+    takes over what is left of it; that one `succeeds` it.
     """
 
     number: int
@@ -59,6 +61,9 @@ class OrderView(Struct, frozen=True):
     code: str
     text: str
     refusal: str
+    succeeds: int
+    successor: int
+    moving: bool
     created_ns: int
     submitted_ns: int
     first_fill_ns: int
@@ -131,6 +136,9 @@ def view_order(order: Order) -> OrderView:
         order.code,
         order.text,
         order.refusal,
+        order.succeeds,
+        order.successor,
+        order.moving_to is not None,
         order.created_ns,
         order.submitted_ns,
         order.first_fill_ns,

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from holdfast.domain.inputs import Command
 from holdfast.domain.values import Status
 from holdfast.engine.reading import Reading
-from holdfast.engine.views import OrderView
+from holdfast.engine.views import OrderView, view_order
 from holdfast.errors import InputError, OrderStatusError, OrderSubmissionError, WaitTimeout
 
 # How long a wait lasts unless the caller says so.
@@ -24,6 +24,8 @@ class Waiting(Reading):
         self, client_order_id: str, until: Until = "terminal", timeout: float = WAIT_S
     ) -> OrderView:
         """Wait until an order ended, was taken by the broker, has a status, or passes a check.
+
+        An order that moved to another price goes on in its successor: that one is returned.
 
         Raises:
             WaitTimeout: it has not come to that in `timeout` seconds.
@@ -44,7 +46,23 @@ class Waiting(Reading):
             possible = False
         if not possible:
             raise InputError(f"timeout is {timeout!r}; give seconds, zero or more")
-        check = _check(until)
+        check = _or_moved(_check(until))
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._passed(order, check)
+                while found.status is Status.CANCELED and found.successor:
+                    order = view_order(self._numbered(found.successor))
+                    found = await self._passed(order, check)
+                return found
+        except TimeoutError:
+            now = self._runner.desk.order(order.number)
+            raise WaitTimeout(
+                f"order {order.client_order_id} is {now.status if now else order.status} after "
+                f"{timeout} s and not {until if isinstance(until, str) else 'as waited for'}; "
+                "wait again, or cancel it"
+            ) from None
+
+    async def _passed(self, order: OrderView, check: Callable[[OrderView], bool]) -> OrderView:
         if self._runner.desk.order(order.number) is None:  # archived: it changes no more by itself
             if check(order):
                 return order
@@ -52,19 +70,20 @@ class Waiting(Reading):
             raise OrderStatusError(f"order {order.client_order_id} {watched}; it will not change")
         watcher = self._runner.watch(order.number, check)
         try:
-            async with asyncio.timeout(timeout):
-                return await watcher.future
-        except TimeoutError:
+            return await watcher.future
+        finally:
             self._runner.unwatch(watcher)
-            now = self._runner.desk.order(order.number)
-            raise WaitTimeout(
-                f"order {order.client_order_id} is {now.status if now else order.status} after "
-                f"{timeout} s and not {until if isinstance(until, str) else 'as waited for'}; "
-                "wait again, or cancel it"
-            ) from None
-        except asyncio.CancelledError:
-            self._runner.unwatch(watcher)
-            raise
+
+
+def _or_moved(check: Callable[[OrderView], bool]) -> Callable[[OrderView], bool]:
+    """An order that ended only to go on elsewhere is not judged: its successor is."""
+
+    def moved_or_passed(order: OrderView) -> bool:
+        if order.moving:
+            return False
+        return bool(order.successor and order.status is Status.CANCELED) or check(order)
+
+    return moved_or_passed
 
 
 def _check(until: Until) -> Callable[[OrderView], bool]:

@@ -518,6 +518,7 @@ def test_a_changed_multiplier_is_followed_at_once() -> None:
     """Open orders are worth what the instrument says now."""
     bench = desk(capital=D(5000))
     bench.opened(quantity="10")
+    assert refusal(bench, quantity="40.5") == "BUYING_POWER"
     bench.step(Define(Instrument.of("X", lot="0.5", multiplier="4")))
     assert refusal(bench, quantity="5") == "BUYING_POWER"
     assert refusal(bench, quantity="2.5") == ""

@@ -8,12 +8,13 @@ import pytest
 from holdfast.domain import events as e
 from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.desk import Desk
+from holdfast.domain.desk import ARCHIVE_SLACK, Desk
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, SubmitOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies, StaleRules
 from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused, Unknown
 from holdfast.domain.sessions import Session
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import Condition, Status
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.builders import DeskDriver
@@ -376,3 +377,16 @@ def test_the_same_desk_comes_from_its_journal_without_any_rules() -> None:
     bench.answer(Refused(text="no"), number=1, wish=1)
     assert isinstance(bench.refolded(), Desk)
     assert bench.refolded().dump() == bench.desk.dump()
+
+
+def test_a_check_of_an_archived_order_names_it() -> None:
+    """What a caller asks about is loaded before its answer is taken in."""
+    bench = DeskDriver(settings=Settings(finished_orders_max=0))
+    for number in range(1, ARCHIVE_SLACK + 1):
+        bench.opened()
+        bench.say("canceled", number=number)
+    bench.desk.rest()
+    bench.step(inputs.Archive(durable_ns=bench.now_ns))
+    polled = inputs.Polled(asked_ns=bench.now_ns, snapshots=(bench.snapshot(1),))
+    named = bench.desk.missing(inputs.Checked(number=2, tries=1, polled=polled))
+    assert named == ("n:2", "n:1")

@@ -150,7 +150,11 @@ async def test_lanes_leave_in_their_order() -> None:
     """Exits and cancels, then protection, then entries, then questions (scenario 91)."""
     broker, port = Timed(), Port()
     async with limited(broker, port, rate=4, burst=1) as link:
-        stop = {"order_type": OrderType.STOP, "stop_price": Decimal(1), "reduce_only": True}
+        stop: dict[str, Any] = {
+            "order_type": OrderType.STOP,
+            "stop_price": Decimal(1),
+            "reduce_only": True,
+        }
         effects: list[Effect] = [
             port.lookup(1),
             port.submit(2),

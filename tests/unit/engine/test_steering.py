@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import (
     Accepted,
     Execution,
@@ -148,3 +150,25 @@ async def test_a_listing_that_fails_is_an_error_and_changes_nothing() -> None:
 
     assert failed.value.code == "STATUS_UNAVAILABLE"
     assert after.status is Status.OPEN
+
+
+@virtual
+async def test_waiting_for_a_pegged_order_follows_it_to_its_successor() -> None:
+    """Without native replace a re-quote is another order; a wait ends with the one that trades."""
+    broker = ScriptedBroker(Capabilities(native_replace=False))
+    async with open_desk(broker) as manager:
+        manager._runner.quoted(Quote(symbol="TSLA", bid=Decimal("100.00"), ask=Decimal("100.10")))
+        await asyncio.sleep(0)
+        first = await manager.place_pegged_order("TSLA", "buy", 10, "bid")
+        await manager.wait(first.client_order_id, "accepted")
+        await asyncio.sleep(2)
+        waiting = asyncio.create_task(manager.wait(first.client_order_id, timeout=60))
+        manager._runner.quoted(Quote(symbol="TSLA", bid=Decimal("100.05"), ask=Decimal("100.15")))
+        await asyncio.sleep(30)
+        (second,) = await manager.orders(finished=False)
+        broker.fill(second.wire_id, 10, "100.05")
+        ended = await waiting
+
+    assert (second.succeeds, second.limit_price) == (first.number, Decimal("100.05"))
+    assert (ended.number, ended.status) == (second.number, Status.FILLED)
+    assert ended.filled_quantity == 10

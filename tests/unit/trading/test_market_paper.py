@@ -72,7 +72,8 @@ def test_recorded_trades_meet_the_orders_that_stand_in_their_way(tmp_path: Path)
 
     @virtual
     async def case() -> None:
-        recording = open_recording([written(tmp_path, QUOTES, "q"), written(tmp_path, TRADES, "t")])
+        quotes = QUOTES.rpartition("2024-08-08T00:00:20Z")[0]  # none of them meets the orders
+        recording = open_recording([written(tmp_path, quotes, "q"), written(tmp_path, TRADES, "t")])
         venue = venue_of(*recording.instruments)
         venue.open_account("paper")
         for wire_id, price in (("near", "100.0"), ("far", "90.0")):

@@ -65,15 +65,22 @@ def test_a_name_belongs_to_one_team() -> None:
 
 
 def test_two_teams_may_have_a_module_of_one_name(tmp_path: Path) -> None:
-    """Each has its own `strategy`, and its own file beside it."""
-    text = "from . import helper\nclass Strategy:\n    def decide(self, m): return helper.NAME\n"
+    """Each has its own `strategy`, and its own file beside it, whenever it is imported."""
+    text = (
+        "from . import helper\n"
+        "class Strategy:\n"
+        "    def decide(self, market):\n"
+        "        from . import late\n"
+        "        return helper.NAME, late.NAME\n"
+    )
     made: list[Any] = []
     for name in ("al-pha", "beta"):
         folder = written(tmp_path / name, text)
         written(folder, f"NAME = {name!r}\n", "helper.py")
+        written(folder, f"NAME = {name!r}\n", "late.py")
         made.append(load(spec(folder, name=name)))
 
-    assert [each.decide(None) for each in made] == ["al-pha", "beta"]
+    assert [each.decide(None) for each in made] == [("al-pha", "al-pha"), ("beta", "beta")]
     assert type(made[0]) is not type(made[1])
 
 
