@@ -8,6 +8,7 @@ event loop in a thread of its own; callbacks may call it, as may any thread.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -89,6 +90,7 @@ class OrderManager(ManagerTwin):
         settings: Settings | None = None,
         poll_interval_ms: int = POLL_INTERVAL_MS,
         snapshot_every: int = SNAPSHOT_EVERY,
+        files: str | os.PathLike[str] | None = None,
     ) -> Iterator[Self]:
         """Open a desk for the length of a `with`; see `holdfast.OrderManager.open`.
 
@@ -117,6 +119,7 @@ class OrderManager(ManagerTwin):
                 settings=settings,
                 poll_interval_ms=poll_interval_ms,
                 snapshot_every=snapshot_every,
+                files=files,
             )
             return await stack.enter_async_context(opening)
 

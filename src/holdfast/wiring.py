@@ -62,13 +62,15 @@ class OrderManager(Manager):
         settings: Settings | None = None,
         poll_interval_ms: int = POLL_INTERVAL_MS,
         snapshot_every: int = SNAPSHOT_EVERY,
+        files: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
         epoch: str = "",
     ) -> AsyncIterator[Self]:
         """Open a desk for the length of an `async with`.
 
         Either from a configuration, with `desk` where it has several; or from a journal and a
-        broker given here, with all else by name. Live trading needs `live` (or HOLDFAST_LIVE=1)
+        broker given here, with all else by name (`files` is a folder for JSONL files, one below it
+        for each desk). Live trading needs `live` (or HOLDFAST_LIVE=1)
         beside the mode, in either form.
 
         Raises:
@@ -86,6 +88,7 @@ class OrderManager(Manager):
             settings=settings or Settings(),
             poll_interval_ms=poll_interval_ms,
             snapshot_every=snapshot_every,
+            files=None if files is None else Path(files),
             epoch=epoch,
         )
         if config is not None:
@@ -257,6 +260,8 @@ def _options(config: Config, desk: str) -> Options:
         poll_interval_ms=config.poll_interval_ms(account),
         snapshot_every=config.journal.snapshot_every,
         emergency_path=emergency_path(config.journal.url),
+        files=Path(config.logs.folder) if config.logs.folder else None,
+        config_digest=config.digest,
     )
 
 

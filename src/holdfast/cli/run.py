@@ -59,6 +59,7 @@ def run(
     team: Annotated[list[str] | None, Parameter(negative=())] = None,
     config: Path | None = None,
     journal: Path | None = None,
+    logs: Path | None = None,
     market: MarketOptions = MarketOptions(),
     pace: PaceOptions = PaceOptions(),
     common: Common = NOTHING_SAID,
@@ -80,10 +81,12 @@ def run(
         A configuration that has a desk of each team's name.
     journal: Path
         The journal of a run without configuration; without one it is kept in memory alone.
+    logs: Path
+        The folder for the JSONL files and the log of a run without configuration.
     """
     # What a strategy prints must not get between what was asked for.
     with redirect_stdout(sys.stderr):
-        plan = _plan(team or [], config, journal, market, pace)
+        plan = _plan(team or [], config, journal, logs, market, pace)
         summary = asyncio.run(_run(plan, silent=common.json and not sys.stderr.isatty()))
     if common.json:
         print_json(_object(summary))
@@ -104,6 +107,7 @@ def _plan(
     teams: list[str],
     config: Path | None,
     journal: Path | None,
+    logs: Path | None,
     market: MarketOptions,
     pace: PaceOptions,
 ) -> "RunPlan":
@@ -120,6 +124,8 @@ def _plan(
         _check_seconds("duration", pace.duration, 0.001)
     if config is not None and journal is not None:
         raise InputError("a configuration names its journal; leave --journal out")
+    if config is not None and logs is not None:
+        raise InputError("a configuration names the folder of its logs; leave --logs out")
     if pace.live and config is None:
         raise InputError("--live needs --config: without one there is a paper account only")
     if market.speed is not None:
@@ -129,7 +135,7 @@ def _plan(
     recording = open_recording(market.market) if market.market else None
     if config is None:
         url = MEMORY if journal is None else str(journal)
-        chosen = running.paper_config(specs, recording, url)
+        chosen = running.paper_config(specs, recording, url, str(logs or ""))
     else:
         chosen = running.with_capital(Config.load(config), specs)
     return running.RunPlan(

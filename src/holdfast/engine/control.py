@@ -11,15 +11,15 @@ it releases nothing; a person does that.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct
 
 from holdfast.clock import NS_PER_S, Clock, SystemClock
+from holdfast.engine.control_methods import carry_out
 from holdfast.engine.control_wire import (
     REPLY_BYTES_MAX,
     REQUEST_BYTES_MAX,
@@ -30,9 +30,6 @@ from holdfast.engine.control_wire import (
     forget_socket_path,
     kill_path,
     make_socket_path,
-    order_row,
-    order_rows,
-    position_rows,
     read_request,
 )
 from holdfast.engine.manager import Manager
@@ -45,170 +42,10 @@ _log = logging.getLogger("holdfast.control")
 CONNECTIONS_MAX: Final = 32
 # Who says nothing for so long is let go.
 SILENCE_MAX_S: Final = 60.0
-ORDERS_MAX: Final = 1_000
 # How often the kill-switch file is looked for, and how long an engaging that failed rests.
 LOOK_S: Final = 1.0
 KILL_RETRY_S: Final = 30.0
 _KILL_BYTES_MAX: Final = 4_096
-
-
-class _Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what a method takes."""
-
-
-class _Orders(_Given, frozen=True, kw_only=True):
-    symbol: str = ""
-    strategy: str | None = None
-    status: str | None = None
-    finished: bool = False
-    limit: int = 100
-
-
-class _Named(_Given, frozen=True, kw_only=True):
-    client_order_id: str
-
-
-class _Cancel(_Named, frozen=True, kw_only=True):
-    by: str = ""
-    reason: str = ""
-
-
-class _CancelAll(_Given, frozen=True, kw_only=True):
-    symbol: str = ""
-    strategy: str | None = None
-    leave_unprotected: bool = False
-    by: str = ""
-    reason: str = ""
-
-
-class _Kill(_Given, frozen=True, kw_only=True):
-    by: str
-    reason: str
-    action: Literal["cancel", "flatten"] = "cancel"
-
-
-class _Word(_Given, frozen=True, kw_only=True):
-    by: str
-    reason: str
-
-
-class _Resolve(_Named, frozen=True, kw_only=True):
-    verdict: Literal["never_sent", "canceled", "look_again"]
-    by: str
-    reason: str
-
-
-class _Manage(_Given, frozen=True, kw_only=True):
-    by: str = ""
-
-
-# What a handler is given: the desk, what was asked, and the seconds for which somebody waits.
-_Handler: TypeAlias = Callable[[Manager, Any, float], Awaitable[object]]
-
-
-async def _orders(desk: Manager, given: _Orders, _wait_s: float) -> object:
-    if not 0 < given.limit <= ORDERS_MAX:
-        raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
-    return order_rows(
-        await desk.orders(
-            status=given.status,
-            symbol=given.symbol,
-            strategy=given.strategy,
-            finished=given.finished or given.status is not None,
-            limit=given.limit,
-        )
-    )
-
-
-async def _order(desk: Manager, given: _Named, _wait_s: float) -> object:
-    order = await desk.order(given.client_order_id)
-    return {**order_row(order), "executions": await desk.executions(given.client_order_id)}
-
-
-async def _submit(desk: Manager, given: dict[str, Any], _wait_s: float) -> object:
-    return order_row(await desk.submit(**given))
-
-
-async def _cancel(desk: Manager, given: _Cancel, _wait_s: float) -> object:
-    order = await desk.cancel_order(given.client_order_id, by=given.by, reason=given.reason)
-    return order_row(order)
-
-
-async def _cancel_all(desk: Manager, given: _CancelAll, wait_s: float) -> object:
-    results = await desk.cancel_all_open_orders(
-        symbol=given.symbol,
-        strategy=given.strategy,
-        leave_unprotected=given.leave_unprotected,
-        by=given.by,
-        reason=given.reason,
-        timeout=wait_s,
-    )
-    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
-
-
-async def _kill(desk: Manager, given: _Kill, wait_s: float) -> object:
-    results = await desk.engage_kill_switch(
-        by=given.by, reason=given.reason, action=given.action, timeout=wait_s
-    )
-    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
-
-
-async def _release(desk: Manager, given: _Word, _wait_s: float) -> object:
-    await desk.release_kill_switch(by=given.by, reason=given.reason)
-    return await desk.guard()
-
-
-async def _close_breaker(desk: Manager, given: _Word, _wait_s: float) -> object:
-    await desk.close_breaker(by=given.by, reason=given.reason)
-    return await desk.guard()
-
-
-async def _resolve(desk: Manager, given: _Resolve, _wait_s: float) -> object:
-    order = await desk.resolve(
-        given.client_order_id, given.verdict, by=given.by, reason=given.reason
-    )
-    return order_row(order)
-
-
-async def _manage(desk: Manager, given: _Manage, _wait_s: float) -> object:
-    return order_rows(await desk.manage_open_orders(by=given.by))
-
-
-async def _positions(desk: Manager, _given: _Given, _wait_s: float) -> object:
-    return position_rows(await desk.positions())
-
-
-async def _health(desk: Manager, _given: _Given, _wait_s: float) -> object:
-    return {"health": await desk.health(), "guard": await desk.guard()}
-
-
-async def _statistics(desk: Manager, _given: _Given, _wait_s: float) -> object:
-    return await desk.statistics()
-
-
-class _Method(Struct, frozen=True):
-    """A handler, what it takes, and whether it may mean all desks at once."""
-
-    handler: _Handler
-    given: Any
-    of_all: bool = False
-
-
-METHODS: Final = {
-    "orders": _Method(_orders, _Orders, of_all=True),
-    "order": _Method(_order, _Named),
-    "submit": _Method(_submit, dict[str, Any]),
-    "cancel": _Method(_cancel, _Cancel),
-    "cancel-all": _Method(_cancel_all, _CancelAll, of_all=True),
-    "kill": _Method(_kill, _Kill, of_all=True),
-    "release": _Method(_release, _Word, of_all=True),
-    "close-breaker": _Method(_close_breaker, _Word, of_all=True),
-    "resolve": _Method(_resolve, _Resolve),
-    "manage": _Method(_manage, _Manage, of_all=True),
-    "positions": _Method(_positions, _Given, of_all=True),
-    "health": _Method(_health, _Given, of_all=True),
-    "statistics": _Method(_statistics, _Given, of_all=True),
-}
 
 
 class Control:
@@ -335,15 +172,6 @@ class Control:
             HoldfastError: it was not done, or not on every desk.
             WaitTimeout: it came too late, and was not begun.
         """
-        method = METHODS.get(request.method)
-        if method is None:
-            known = ", ".join(METHODS)
-            raise InputError(f"there is no method {request.method!r}; there are: {known}")
-        names = self._meant(request, method)
-        try:
-            given = msgspec.convert(request.params, method.given)
-        except msgspec.ValidationError as error:
-            raise InputError(f"{request.method}: {error}") from None
         wait_s = (request.until_boot_ns - self._clock.boot_ns()) / NS_PER_S
         if wait_s <= 0:
             self.late += 1
@@ -354,27 +182,9 @@ class Control:
                 "remove it first"
             )
         # Something of the time is left for the way back.
-        works = [method.handler(self._desks[name], given, 0.9 * wait_s) for name in names]
-        results = await asyncio.gather(*works, return_exceptions=True)
-        for name, result in zip(names, results, strict=True):
-            if isinstance(result, HoldfastError) and len(names) > 1:
-                _log.warning("%s on desk %s: %s", request.method, name, result)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return dict(zip(names, results, strict=True))
-
-    def _meant(self, request: Request, method: _Method) -> list[str]:
-        names = sorted(self._desks)
-        if request.desk:
-            if request.desk not in self._desks:
-                raise InputError(
-                    f"there is no desk {request.desk!r} here; there are: {', '.join(names)}"
-                )
-            return [request.desk]
-        if len(names) > 1 and not method.of_all:
-            raise InputError(f"there are several desks ({', '.join(names)}); say which: --desk")
-        return names
+        return await carry_out(
+            self._desks, request.method, request.params, request.desk, 0.9 * wait_s
+        )
 
     # The kill file.
 

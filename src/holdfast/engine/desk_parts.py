@@ -8,15 +8,19 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from holdfast import __version__
 from holdfast.clock import NS_PER_S, Clock, SystemClock, new_epoch
 from holdfast.domain.inputs import ClockStep, Connected, Define, Open, Resume
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
 from holdfast.engine.account_data import AccountData
+from holdfast.engine.audit import audit
 from holdfast.engine.budget import RateRules
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.emergency import EmergencyLog
 from holdfast.engine.halted import HaltedDesk
+from holdfast.engine.jsonl import JsonlFiles
+from holdfast.engine.jsonl_rows import Context
 from holdfast.engine.link import AccountLink
 from holdfast.engine.quotes import QuoteBoard, QuoteFollower
 from holdfast.engine.recovery import recover
@@ -36,7 +40,11 @@ SUSPENDED_MIN_NS: Final = 10 * NS_PER_S
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How a desk is opened; see `holdfast.wiring.OrderManager.open`."""
+    """How a desk is opened; see `holdfast.wiring.OrderManager.open`.
+
+    `files` is the folder under which the desk keeps its JSONL files, None for none;
+    `config_digest` tells in their rows which configuration the desk ran under.
+    """
 
     desk: str = "main"
     account: str = "paper"
@@ -47,6 +55,8 @@ class Options(Struct, frozen=True, kw_only=True):
     poll_interval_ms: int = POLL_INTERVAL_MS
     snapshot_every: int = SNAPSHOT_EVERY
     emergency_path: Path | None = None
+    files: Path | None = None
+    config_digest: str = ""
     epoch: str = ""
 
 
@@ -152,6 +162,7 @@ class Parts:
         self.link = account.link
         self._shared = shared
         self.subscribers = Subscribers(self.runner.feed, self._loop)
+        self.files = self._make_files()
         log = EmergencyLog(options.emergency_path)
         self.halted = HaltedDesk(self.runner, self.link, log, options.settings)
         self._owed = bool(log.owed())
@@ -192,8 +203,23 @@ class Parts:
         if not self._shared:
             self.account.start()
         self._look()
+        if self.files is not None:
+            self.files.start()
         if self._owed:
             self._adopt()
+
+    def _make_files(self) -> JsonlFiles | None:
+        options = self._options
+        if options.files is None:
+            return None
+        return JsonlFiles(
+            options.files / self.name,
+            self.runner.feed,
+            self.journal,
+            self.name,
+            context=Context(bot_version=__version__, config_hash=options.config_digest),
+            audit=audit,
+        )
 
     async def close(self) -> None:
         """Close in order: the broker first, then the desk, those who listen, and the journal.
@@ -205,6 +231,8 @@ class Parts:
         if not self._shared:
             await self.account.close()
         await self.runner.close()
+        if self.files is not None:
+            await self.files.close()
         await self.subscribers.close()
         if not self._shared:
             await self._loop.run_in_executor(None, self.journal.close)
@@ -214,6 +242,8 @@ class Parts:
         self._stop()
         self.account.detach(self.runner)
         self.runner.stop()
+        if self.files is not None:
+            await self.files.abandon()
         if not self._shared:
             await self.account.close()
 

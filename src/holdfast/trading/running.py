@@ -17,9 +17,17 @@ from msgspec import Struct
 
 from holdfast.brokers.paper import Delays
 from holdfast.clock import NS_PER_S, Clock, SystemClock
-from holdfast.config import AccountPart, Config, DeskPart, InstrumentPart, JournalPart
+from holdfast.config import (
+    AccountPart,
+    Config,
+    DeskPart,
+    InstrumentPart,
+    JournalPart,
+    LogsPart,
+)
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits
+from holdfast.engine.audit import configure_logging
 from holdfast.errors import ConfigError, InputError
 from holdfast.trading.demo_plan import INSTRUMENT
 from holdfast.trading.host import StrategyHost
@@ -47,6 +55,7 @@ from holdfast.wiring import Desks, OrderManager
 
 ACCOUNT: Final = "paper"
 FILLS_MAX: Final = 1_000_000
+LOG_NAME: Final = "holdfast.log"
 
 Plugin: TypeAlias = tuple[TeamSpec, Strategy]
 
@@ -114,11 +123,14 @@ def load_teams(specs: Sequence[TeamSpec]) -> tuple[Plugin, ...]:
     return tuple((spec, load(spec)) for spec in specs)
 
 
-def paper_config(specs: Sequence[TeamSpec], recording: Recording | None, journal: str) -> Config:
+def paper_config(
+    specs: Sequence[TeamSpec], recording: Recording | None, journal: str, logs: str = ""
+) -> Config:
     """Return the configuration of a run without one: all teams on one paper account."""
     instruments = (INSTRUMENT,) if recording is None else recording.instruments
     return Config(
         journal=JournalPart(url=journal),
+        logs=LogsPart(folder=logs),
         accounts={ACCOUNT: AccountPart()},
         desks={
             spec.name: DeskPart(account=ACCOUNT, limits=Limits(capital=spec.capital))
@@ -163,6 +175,7 @@ async def run(
     began_ns = chosen.boot_ns()
     async with AsyncExitStack() as stack:
         markets_of = _prepared(plan)
+        _log_to_file(plan.config, stack)
         desks = await stack.enter_async_context(
             Desks.open(plan.config, live=plan.live, clock=clock)
         )
@@ -193,6 +206,15 @@ async def run(
         played=sum(each.played for each in markets),
         seconds=(chosen.boot_ns() - began_ns) / NS_PER_S,
     )
+
+
+def _log_to_file(config: Config, stack: AsyncExitStack) -> None:
+    """Keep the log beside the desks' files, where the configuration has a folder for them."""
+    if config.logs.folder:
+        folder = Path(config.logs.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = configure_logging(config.logs.level, file=folder / LOG_NAME)
+        stack.callback(handle.close)
 
 
 async def _endowed(desks: Desks[OrderManager]) -> None:

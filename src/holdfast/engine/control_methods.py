@@ -1,0 +1,225 @@
+"""What other processes may ask of the desks of a journal: a table from names to what is done.
+
+A method takes a checked struct and does what the manager's method of that name does. The reading
+ones serve a desk at rest too: a journal that nobody owns.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from holdfast.engine.control_wire import order_row, order_rows, position_rows
+from holdfast.engine.manager import Manager
+from holdfast.engine.reading import Reading
+from holdfast.errors import HoldfastError, InputError
+
+_log = logging.getLogger("holdfast.control")
+
+ORDERS_MAX: Final = 1_000
+
+
+class _Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a method takes."""
+
+
+class _Orders(_Given, frozen=True, kw_only=True):
+    symbol: str = ""
+    strategy: str | None = None
+    status: str | None = None
+    finished: bool = False
+    limit: int = 100
+
+
+class _Named(_Given, frozen=True, kw_only=True):
+    client_order_id: str
+
+
+class _Cancel(_Named, frozen=True, kw_only=True):
+    by: str = ""
+    reason: str = ""
+
+
+class _CancelAll(_Given, frozen=True, kw_only=True):
+    symbol: str = ""
+    strategy: str | None = None
+    leave_unprotected: bool = False
+    by: str = ""
+    reason: str = ""
+
+
+class _Kill(_Given, frozen=True, kw_only=True):
+    by: str
+    reason: str
+    action: Literal["cancel", "flatten"] = "cancel"
+
+
+class _Word(_Given, frozen=True, kw_only=True):
+    by: str
+    reason: str
+
+
+class _Resolve(_Named, frozen=True, kw_only=True):
+    verdict: Literal["never_sent", "canceled", "look_again"]
+    by: str
+    reason: str
+
+
+class _Manage(_Given, frozen=True, kw_only=True):
+    by: str = ""
+
+
+# What a handler is given: the desk, what was asked, and the seconds for which somebody waits.
+_Handler: TypeAlias = Callable[[Any, Any, float], Awaitable[object]]
+
+
+async def _orders(desk: Reading, given: _Orders, _wait_s: float) -> object:
+    if not 0 < given.limit <= ORDERS_MAX:
+        raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
+    return order_rows(
+        await desk.orders(
+            status=given.status,
+            symbol=given.symbol,
+            strategy=given.strategy,
+            finished=given.finished or given.status is not None,
+            limit=given.limit,
+        )
+    )
+
+
+async def _order(desk: Reading, given: _Named, _wait_s: float) -> object:
+    order = await desk.order(given.client_order_id)
+    return {**order_row(order), "executions": await desk.executions(given.client_order_id)}
+
+
+async def _submit(desk: Manager, given: dict[str, Any], _wait_s: float) -> object:
+    return order_row(await desk.submit(**given))
+
+
+async def _cancel(desk: Manager, given: _Cancel, _wait_s: float) -> object:
+    order = await desk.cancel_order(given.client_order_id, by=given.by, reason=given.reason)
+    return order_row(order)
+
+
+async def _cancel_all(desk: Manager, given: _CancelAll, wait_s: float) -> object:
+    results = await desk.cancel_all_open_orders(
+        symbol=given.symbol,
+        strategy=given.strategy,
+        leave_unprotected=given.leave_unprotected,
+        by=given.by,
+        reason=given.reason,
+        timeout=wait_s,
+    )
+    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
+
+
+async def _kill(desk: Manager, given: _Kill, wait_s: float) -> object:
+    results = await desk.engage_kill_switch(
+        by=given.by, reason=given.reason, action=given.action, timeout=wait_s
+    )
+    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
+
+
+async def _release(desk: Manager, given: _Word, _wait_s: float) -> object:
+    await desk.release_kill_switch(by=given.by, reason=given.reason)
+    return await desk.guard()
+
+
+async def _close_breaker(desk: Manager, given: _Word, _wait_s: float) -> object:
+    await desk.close_breaker(by=given.by, reason=given.reason)
+    return await desk.guard()
+
+
+async def _resolve(desk: Manager, given: _Resolve, _wait_s: float) -> object:
+    order = await desk.resolve(
+        given.client_order_id, given.verdict, by=given.by, reason=given.reason
+    )
+    return order_row(order)
+
+
+async def _manage(desk: Manager, given: _Manage, _wait_s: float) -> object:
+    return order_rows(await desk.manage_open_orders(by=given.by))
+
+
+async def _positions(desk: Reading, _given: _Given, _wait_s: float) -> object:
+    return position_rows(await desk.positions())
+
+
+async def _health(desk: Manager, _given: _Given, _wait_s: float) -> object:
+    return {"health": await desk.health(), "guard": await desk.guard()}
+
+
+async def _statistics(desk: Manager, _given: _Given, _wait_s: float) -> object:
+    return await desk.statistics()
+
+
+class _Method(Struct, frozen=True):
+    """A handler, what it takes, and whether it may mean all desks at once.
+
+    Where `reads` is set it changes nothing, and a desk at rest can answer it as well.
+    """
+
+    handler: _Handler
+    given: Any
+    of_all: bool = False
+    reads: bool = False
+
+
+METHODS: Final = {
+    "orders": _Method(_orders, _Orders, of_all=True, reads=True),
+    "order": _Method(_order, _Named, reads=True),
+    "submit": _Method(_submit, dict[str, Any]),
+    "cancel": _Method(_cancel, _Cancel),
+    "cancel-all": _Method(_cancel_all, _CancelAll, of_all=True),
+    "kill": _Method(_kill, _Kill, of_all=True),
+    "release": _Method(_release, _Word, of_all=True),
+    "close-breaker": _Method(_close_breaker, _Word, of_all=True),
+    "resolve": _Method(_resolve, _Resolve),
+    "manage": _Method(_manage, _Manage, of_all=True),
+    "positions": _Method(_positions, _Given, of_all=True, reads=True),
+    "health": _Method(_health, _Given, of_all=True),
+    "statistics": _Method(_statistics, _Given, of_all=True),
+}
+
+
+async def carry_out(
+    desks: Mapping[str, Reading], name: str, params: dict[str, Any], desk: str, wait_s: float
+) -> dict[str, object]:
+    """Do what is asked on a desk, or on all where that is possible; return the results by desk.
+
+    Raises:
+        InputError: no such method or desk, or parameters that it does not take; nothing was done.
+        HoldfastError: it was refused. Of several desks, it may have been done on others.
+    """
+    method = METHODS.get(name)
+    if method is None:
+        raise InputError(f"there is no method {name!r}; there are: {', '.join(METHODS)}")
+    names = _meant(desks, desk, method)
+    try:
+        given = msgspec.convert(params, method.given)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{name}: {error}") from None
+    works = [method.handler(desks[each], given, wait_s) for each in names]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for each, result in zip(names, results, strict=True):
+        if isinstance(result, HoldfastError) and len(names) > 1:
+            _log.warning("%s on desk %s: %s", name, each, result)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return dict(zip(names, results, strict=True))
+
+
+def _meant(desks: Mapping[str, Reading], desk: str, method: _Method) -> list[str]:
+    names = sorted(desks)
+    listed = ", ".join(names) or "none yet"
+    if desk:
+        if desk not in desks:
+            raise InputError(f"there is no desk {desk!r} here; there are: {listed}")
+        return [desk]
+    if len(names) != 1 and not method.of_all:
+        raise InputError(f"there are several desks or none ({listed}); say which: --desk")
+    return names
