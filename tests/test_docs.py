@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+from holdfast.domain.refusals import CODES
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 RUN_TIMEOUT_S: Final = 60
 
@@ -36,6 +38,7 @@ COMMAND: Final = re.compile(r"(?:^|`|\$ )holdfast ([a-z][a-z-]*)", re.MULTILINE)
 MODULE: Final = re.compile(r"python -m (holdfast[\w.]*)")
 TARGET: Final = re.compile(r"`make ([a-z][a-z-]*)|^make ([a-z-]+)(?=\s*(?:#|$))", re.MULTILINE)
 LINK: Final = re.compile(r"\]\(([^):#]+)(?:#[^)]*)?\)")
+NAMED_TEST: Final = re.compile(r"`(tests/[\w./-]+\.py)::(test_\w+)`")
 NAMED_FILE: Final = re.compile(r"`((?:bench|constraints|docs|src|tests)/[\w./-]+\.\w+)`")
 
 
@@ -215,3 +218,22 @@ def test_commands_are_read_from_code_alone() -> None:
         "holdfast demo --json\n$ holdfast verify x\nRun `holdfast replay FILE`; holdfast is small"
     )
     assert commands_named(text) == {"demo", "verify", "replay"}
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    """A requirement is proved by tests that are there, under the names that the table gives."""
+    missing = [
+        f"{path.name}: {file}::{name}"
+        for path in DOCUMENTS
+        for file, name in NAMED_TEST.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / file).is_file()
+        or f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+    assert not missing, f"named but not there: {missing}"
+
+
+def test_every_code_of_a_refusal_is_explained() -> None:
+    """The table of refusals has exactly the codes that there are."""
+    text = (ROOT / "docs/policies.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
+    assert explained == list(CODES)

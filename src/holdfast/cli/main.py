@@ -18,19 +18,30 @@ from cyclopts import App, CycloptsError, Parameter
 from holdfast import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
+from holdfast.cli.orders import order, orders, positions
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
 from holdfast.cli.run import run as run_teams
+from holdfast.cli.steer import cancel, cancel_all, kill, release, resolve, submit
 from holdfast.cli.verify import verify
 from holdfast.errors import HoldfastError
 from holdfast.tuning import tune_interpreter
 
 # One line per command. Their modules import what is costly only when they run.
 COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "cancel": cancel,
+    "cancel-all": cancel_all,
     "demo": demo,
     "doctor": doctor,
+    "kill": kill,
+    "order": order,
+    "orders": orders,
+    "positions": positions,
+    "release": release,
     "replay": replay,
+    "resolve": resolve,
     "run": run_teams,
+    "submit": submit,
     "verify": verify,
 }
 

@@ -5,8 +5,8 @@ Rule 2: an order weighs what could at worst come of it: pending and unknown ones
 a replace in flight with the larger of both terms, and one that ended with what it is said to have
 filled and is not booked yet.
 Rule 3: exits cost nothing; of all others it is the full value, before any margin rate.
-Rule 4: an order that changed is weighed when somebody asks, and not for each of its events: most
-orders come and go in between.
+Rule 4: an order that changed is weighed when somebody asks, and not for each of its events. One
+that came and went in between, as most do, never is.
 
 The value is an estimate: the highest of the order's prices, for a sale no less than what the
 quote offered when it was let through. An order without any price weighs nothing in money.
@@ -52,7 +52,7 @@ class Weight(Struct, frozen=True, gc=False):
 
 NO_WEIGHT: Final = Weight()
 # So many changed orders wait at most to be weighed, so that catching up stays short.
-CHANGED_MAX: Final = 256
+CHANGED_MAX: Final = 1_024
 
 
 class SideExposure(Struct):
@@ -79,7 +79,11 @@ class Exposure:
 
     def note(self, order: Order) -> None:
         """Note that something happened to an order."""
-        self._changed[order.number] = order
+        number = order.number
+        if number not in self._weights and not _counts(order):
+            self._changed.pop(number, None)
+            return
+        self._changed[number] = order
         if len(self._changed) >= CHANGED_MAX:
             self._catch_up()
 
@@ -131,7 +135,7 @@ class Exposure:
 
     def _follow(self, order: Order) -> None:
         terms, number = order.terms, order.number
-        if order.is_exposed or order.held is not None:
+        if _counts(order):
             old = self._weights.get(number, NO_WEIGHT)
             new = self._weights[number] = weigh(order, self._multiplier(terms.symbol))
         else:
@@ -151,6 +155,10 @@ class Exposure:
             told, tells = old.uncovered(self._asked_ns), new.uncovered(self._asked_ns)
             self._uncovered = _moved(self._uncovered, told, tells)
         self._abandoned += new.is_abandoned - old.is_abandoned
+
+
+def _counts(order: Order) -> bool:
+    return order.held is not None or order.is_exposed
 
 
 def _moved(total: Decimal, old: Decimal, new: Decimal) -> Decimal:

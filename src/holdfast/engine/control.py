@@ -105,7 +105,7 @@ class Control:
             ear.bind(str(self.path))
             # Before it listens: nobody else may ever have connected.
             self.path.chmod(0o600)
-            ear.setblocking(False)  # noqa: FBT003 - the socket's own way
+            ear.setblocking(False)
             return await asyncio.start_unix_server(self._met, sock=ear, limit=REQUEST_BYTES_MAX)
         except BaseException:
             ear.close()
@@ -155,12 +155,14 @@ class Control:
     async def _answer(self, line: bytes) -> Reply:
         self.requests += 1
         try:
-            return Reply(desks=await self._done(read_request(line)))
-        except HoldfastError as error:
-            return Reply(fault=Fault(code=error.code, message=str(error)))
+            request = read_request(line)
         except msgspec.MsgspecError as error:
             return Reply(fault=Fault(code=InputError.code, message=f"no request: {masked(error)}"))
-        except Exception as error:
+        try:
+            return Reply(desks=await self._done(request))
+        except HoldfastError as error:
+            return Reply(fault=Fault(code=error.code, message=str(error)))
+        except Exception as error:  # noqa: BLE001 - whoever asked is told, whatever it is
             _log.exception("a request from another process")
             text = f"this is a defect of Holdfast ({described(error)}); please report it"
             return Reply(fault=Fault(code=HoldfastError.code, message=text))

@@ -70,7 +70,7 @@ def ask(
     return reply.desks
 
 
-def _answer(  # noqa: PLR0913 - what the error's text needs
+def _answer(
     line: socket.socket, journal: Path, method: str, *, until: int, wait_s: float, clock: Clock
 ) -> bytes:
     data = bytearray()

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from holdfast.clock import iso
 from holdfast.engine.views import OrderView, PositionView
-from holdfast.errors import HoldfastError, OrderError
+from holdfast.errors import HoldfastError
 
 # The longest request: an order with every field has a tenth of it.
 REQUEST_BYTES_MAX: Final = 65_536
@@ -113,7 +113,7 @@ def forget_socket_path(journal: Path) -> None:
 
 
 class Owner(Struct, frozen=True):
-    """Who signed a journal's lock, in words, and whether that process is alive."""
+    """Who signed a journal's lock, in words, and whether that process still has it."""
 
     text: str
     is_alive: bool
@@ -122,7 +122,8 @@ class Owner(Struct, frozen=True):
 def owner_of(journal: Path) -> Owner | None:
     """Return who last owned a journal; None if that cannot be told.
 
-    Only the lock itself decides who owns it; this is for messages.
+    Only the lock itself decides who owns it, and trying it could keep an owner from starting; this
+    is for messages.
     """
     lock = journal.with_name(f"{journal.name}.lock")
     try:
@@ -133,26 +134,41 @@ def owner_of(journal: Path) -> Owner | None:
     words = text.split()
     if len(words) < 2 or not words[1].isdecimal():  # noqa: PLR2004 - "process" and its number
         return None
+    return Owner(text, is_alive=_has_open(int(words[1]), lock))
+
+
+def _has_open(process: int, file: Path) -> bool:
+    """Tell whether a process has a file open; where the system does not say, whether it lives."""
     try:
-        os.kill(int(words[1]), 0)
+        os.kill(process, 0)
+        found, opened = file.stat(), list(Path(f"/proc/{process}/fd").iterdir())
     except (ProcessLookupError, OverflowError):
-        return Owner(text, is_alive=False)
-    except PermissionError:
-        pass  # it lives, and is somebody else's
-    return Owner(text, is_alive=True)
+        return False
+    except OSError:
+        return True  # it lives, but is another user's, or this is no Linux
+    return any(_is(each, found) for each in opened)
+
+
+def _is(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), found)
+    except OSError:
+        return False  # closed meanwhile
 
 
 def error_of(fault: Fault) -> HoldfastError:
     """Return the error that a fault was at the other end, by its code."""
-    classes = [HoldfastError]
-    for each in classes:
-        classes += each.__subclasses__()
-    kind = next((each for each in classes if each.code == fault.code), HoldfastError)
-    if issubclass(kind, OrderError):
-        return kind(fault.message, code=fault.code)
-    error = kind(fault.message)
+    error = _kinds(HoldfastError).get(fault.code, HoldfastError)(fault.message)
     error.code = fault.code
     return error
+
+
+def _kinds(kind: type[HoldfastError]) -> dict[str, type[HoldfastError]]:
+    """Return a class of errors and all below it, by their codes."""
+    found = {kind.code: kind}
+    for each in kind.__subclasses__():
+        found |= _kinds(each)
+    return found
 
 
 def order_row(order: OrderView) -> dict[str, object]:

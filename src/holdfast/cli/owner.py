@@ -1,0 +1,115 @@
+"""What the commands have in common that speak with the owner of a journal."""
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cyclopts import Parameter
+
+from holdfast.cli.output import complain, print_json
+
+DONE: Final = 0
+NOT_ALL: Final = 1
+
+# What a table of orders shows, and how wide a column gets before it is cut.
+COLUMNS: Final = (
+    "desk", "client_order_id", "symbol", "side", "quantity", "order_type", "limit_price", "status",
+    "filled_quantity", "average_price", "strategy",
+)  # fmt: skip
+_WIDTH_MAX: Final = 32
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Where:
+    """Which journal, and which of its desks."""
+
+    journal: Path
+    """The journal's file; the process that owns it is asked."""
+    desk: str = ""
+    """The desk, where the journal has several."""
+    timeout: float = 10.0
+    """Seconds that the owner has for its answer."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Why:
+    """Who does something, and why; it is journaled."""
+
+    by: str = ""
+    """Who does this; the user's name if not given."""
+    reason: str = ""
+    """Why."""
+
+
+NO_REASON: Final = Why()
+
+
+def asked(where: Where, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Ask the owner of a journal; return its results by desk."""
+    from holdfast.engine.control_client import ask
+    from holdfast.errors import InputError, JournalError
+
+    if not where.timeout > 0:
+        raise InputError(f"the timeout is {where.timeout} s; give more than zero")
+    if not where.journal.is_file():
+        raise JournalError(f"there is no journal at {where.journal}; check the path")
+    path = where.journal.resolve()
+    return ask(path, method, params, desk=where.desk, wait_s=where.timeout)
+
+
+def looked_up(where: Where, method: str, params: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Ask the owner, or read the journal where nobody owns it; True if somebody answered."""
+    from holdfast.engine.offline import read
+    from holdfast.errors import Closed
+
+    try:
+        return asked(where, method, params), True
+    except Closed:
+        return read(where.journal, method, params, desk=where.desk), False
+
+
+def person(why: Why) -> dict[str, str]:
+    """Return who does something and why, as every change is asked for."""
+    try:
+        name = why.by or getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        name = ""
+    return {"by": name, "reason": why.reason}
+
+
+def show(results: dict[str, Any], *, json: bool, live: bool = True) -> None:
+    """Print what each desk has: tables of orders or of positions, or all of it as one object."""
+    if not live:
+        complain("no process owns this journal; this is what stands in it")
+    if json:
+        print_json({"desks": results, "live": live})
+        return
+    rows = [
+        {"desk": desk, **row}
+        for desk, result in results.items()
+        for row in (result if isinstance(result, list) else [result])
+    ]
+    _table(rows)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows below each other, with the columns in which one of them has something."""
+    if not rows:
+        print("none")
+        return
+    known = COLUMNS if "client_order_id" in rows[0] else tuple(rows[0])
+    names = [*known, *(name for name in ("outcome", "code", "text") if name not in known)]
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    used = [at for at in range(len(names)) if any(line[at] for line in cells)]
+    widths = {at: max(len(names[at]), *(len(line[at]) for line in cells)) for at in used}
+    for line in ([name.replace("_", " ") for name in names], *cells):
+        print("  ".join(f"{line[at]:<{widths[at]}}" for at in used).rstrip())
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None or value in ({}, []) else str(value)
+    return text if len(text) <= _WIDTH_MAX else f"{text[: _WIDTH_MAX - 1]}~"
