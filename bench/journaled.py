@@ -15,6 +15,7 @@ from holdfast.domain.settings import Settings
 from holdfast.engine.recovery import recover
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.ports import Batch
+from holdfast.tuning import tune_interpreter
 
 # Events of one batch, and batches on their way to the disk at once, as an engine has them.
 BATCH: Final = 100
@@ -79,6 +80,7 @@ def raw_append_per_s(orders: int = 5_000) -> float:
 
 def fold(orders: int) -> list[Figure]:
     """Measure reading, verifying, decoding and applying the records of filled orders."""
+    tune_interpreter()  # as every command of Holdfast does
     events = history(orders, Flow.trade)
     with stored(events) as path:
         laps = repeated(partial(_recover, path, len(events)))

@@ -105,6 +105,7 @@ async def _trade(om: OrderManager, requests: Iterator[OrderRequest]) -> None:
 
 def submit_latency(orders: int) -> list[Figure]:
     """Measure from the call of `submit` to the call of the broker, at 1,000 orders a second."""
+    tune_interpreter()
     with folder() as name:
         sync_ms = fdatasync_ms(Path(name))
         runs, laps = asyncio.run(_latencies(Path(name) / "journal.db", orders))
@@ -173,6 +174,7 @@ def recovery(orders: int) -> list[Figure]:
 
     In between lies the first poll, in which the broker lists them all.
     """
+    tune_interpreter()
     events = history(orders, Flow.open)
     resting = _resting(events)
     crashed, orderly = [], []

@@ -19,6 +19,7 @@ from holdfast.connecting import connect, kind_of
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
 from holdfast.engine.budget import RateRules
+from holdfast.engine.control import Control
 from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Account, Options, Parts
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.desks import AccountPlan, OpenDesks
@@ -103,7 +104,7 @@ class OrderManager(Manager):
         manager = await cls.start(
             journal=journal, broker=broker, options=options, clock=clock, quotes=quotes, live=live
         )
-        async with manager:
+        async with manager, _controlled(journal, {manager.name: manager}, clock):
             yield manager
 
     @classmethod
@@ -238,8 +239,29 @@ async def _opened(
         await desks.abandon()
         desks.journal.close()
         raise
-    async with desks:
+    async with (
+        desks,
+        _controlled(config.journal.url, {name: desks[name] for name in names}, clock),
+    ):
         yield desks
+
+
+@asynccontextmanager
+async def _controlled(
+    journal: JournalChoice, desks: Mapping[str, Manager], clock: Clock | None
+) -> AsyncIterator[None]:
+    """Let other processes reach the desks of a journal that is a file."""
+    chosen = journal.path if isinstance(journal, SqliteJournal) else journal
+    path = journal_path(chosen) if isinstance(chosen, str | os.PathLike) else None
+    if path is None:
+        yield
+        return
+    control = Control(path, desks, clock)
+    await control.start()
+    try:
+        yield
+    finally:
+        await control.close()
 
 
 def _rate(config: Config, account: str) -> RateRules:

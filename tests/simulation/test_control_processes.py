@@ -48,6 +48,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.journal = folder / "desk.db"
+        self.kill_file = folder / "desk.db.kill"
         self.venue = folder / "venue"
         self.broker = ScriptedBroker()
         self._processes: list[Process] = []
@@ -159,14 +160,14 @@ def test_a_stopped_owner_does_nothing_late_and_is_taken_over(folder: Path) -> No
                 assert (status, output) == (2, "")
                 assert f"process {owner.pid} on" in errors
                 assert "did not answer" in errors
-                assert f"touch {here.journal}.kill" in errors
+                assert f"touch {here.kill_file}" in errors
             owner.send_signal(signal.SIGCONT)
             assert [row["client_order_id"] for row in await here.told("orders")] == ["a"]
             assert len(here.broker.sent(SubmitOrder)) == 1
             assert not here.broker.sent(CancelOrder)
 
             owner.send_signal(signal.SIGSTOP)
-            Path(f"{here.journal}.kill").write_text("it hangs\n")
+            here.kill_file.write_text("it hangs\n")
             owner.kill()
             await owner.wait()
             await here.owner()
@@ -195,7 +196,7 @@ def test_without_an_owner_reads_read_and_changes_say_how(folder: Path) -> None:
             status, _, errors = await here.holdfast("cancel", "mine")
             assert status == 2
             assert f"no process owns {here.journal}" in errors
-            assert f"touch {here.journal}.kill" in errors
+            assert f"touch {here.kill_file}" in errors
             await here.owner()
             results = await here.told("cancel-all")
             assert [row["outcome"] for row in results] == ["canceled"]

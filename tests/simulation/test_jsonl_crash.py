@@ -10,7 +10,6 @@ import pytest
 from holdfast.domain.reports import Refused, Unknown
 from holdfast.engine.feed import Feed
 from holdfast.engine.jsonl import ERRORS, ORDERS, PENDING, TRADES, JsonlFiles
-from holdfast.engine.jsonl_rows import Context
 from holdfast.journal.memory import MemoryJournal
 from holdfast.ports import Journal
 from holdfast.testing.scripted import ScriptedBroker, crash, open_desk
@@ -18,7 +17,6 @@ from holdfast.testing.world import run
 from holdfast.wiring import OrderManager
 
 FILES = (ORDERS, TRADES, ERRORS, PENDING)
-CONTEXT = Context(bot_version="1.2.3", config_hash="abc")
 
 
 async def trade(manager: OrderManager, broker: ScriptedBroker) -> None:
@@ -47,7 +45,7 @@ async def record(journal: Journal, folder: Path) -> None:
     """Trade in two sessions, the first of which ends in a crash, with the files open all along."""
     broker = ScriptedBroker()
     async with open_desk(broker, journal) as manager:
-        files = JsonlFiles(folder, manager._runner.feed, journal, "main", context=CONTEXT)
+        files = JsonlFiles(folder, manager._runner.feed, journal, "main")
         files.start()
         await trade(manager, broker)
         await manager.submit(
@@ -57,7 +55,7 @@ async def record(journal: Journal, folder: Path) -> None:
         await files.abandon()
         await crash(manager)
     async with open_desk(broker, journal) as manager:
-        files = JsonlFiles(folder, manager._runner.feed, journal, "main", context=CONTEXT)
+        files = JsonlFiles(folder, manager._runner.feed, journal, "main")
         files.start()
         await asyncio.sleep(5)
         await manager.submit(
@@ -69,7 +67,7 @@ async def record(journal: Journal, folder: Path) -> None:
 
 
 async def mend(journal: Journal, folder: Path) -> JsonlFiles:
-    files = JsonlFiles(folder, Feed(), journal, "main", context=CONTEXT)
+    files = JsonlFiles(folder, Feed(), journal, "main")
     files.start()
     await files.close()
     return files
@@ -138,3 +136,15 @@ def test_a_torn_last_line_is_reported_and_the_rows_before_it_stay(
     assert "orders.jsonl ended in" in caplog.text
     assert (tmp_path / ORDERS).read_bytes() == live[ORDERS]
     assert not list(tmp_path.glob("*.damaged-*"))
+
+
+def test_what_a_crash_left_behind_the_last_row_is_cut_off(
+    recorded: tuple[Journal, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """A file system may leave blocks of zeros there, longer than any row (scenarios 58, 111)."""
+    journal, live = recorded
+    for name, content in live.items():
+        (tmp_path / name).write_bytes(content + bytes(10_000))
+    files = run(mend(journal, tmp_path))
+    assert contents(tmp_path) == live
+    assert (files.counts["torn"], files.counts["damaged"]) == (3, 0)

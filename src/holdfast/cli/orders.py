@@ -16,7 +16,8 @@ def orders(
 ) -> int:
     """List the orders that may still trade, of one desk or of all.
 
-    The process that owns the journal is asked; where there is none, the journal is read.
+    The process that owns the journal is asked; where there is none, the journal is read. Exit
+    status: 0, also where there are none.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def orders(
 def order(client_order_id: str, /, *, where: Where, common: Common = NOTHING_SAID) -> int:
     """Show all that is known of one order, with its executions.
 
+    Exit status: 0 if there is such an order, 2 if not.
+
     Parameters
     ----------
     client_order_id: str
@@ -65,7 +68,7 @@ def order(client_order_id: str, /, *, where: Where, common: Common = NOTHING_SAI
 
 
 def positions(*, where: Where, common: Common = NOTHING_SAID) -> int:
-    """Show what each desk holds, flat positions included."""
+    """Show what each desk holds, flat positions included. Exit status: 0."""
     results, live = looked_up(where, "positions", {})
     show(results, json=common.json, live=live)
     return DONE

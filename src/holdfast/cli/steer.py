@@ -47,7 +47,8 @@ def submit(
     """Place an order; limits, breaker and kill switch decide as for every other.
 
     If no answer comes, the message names the order's id: repeat the command with
-    --client-order-id, and there is one order at most.
+    --client-order-id, and there is one order at most. Exit status: 0 if it was taken, 2 if it was
+    refused or nobody answered.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ def cancel(
     client_order_id: str, /, *, where: Where, why: Why = NO_REASON, common: Common = NOTHING_SAID
 ) -> int:
     """Want an order gone; it may still fill before the broker confirms.
+
+    Exit status: 0 if it was done, 2 if it was refused or nobody answered.
 
     Parameters
     ----------
@@ -143,7 +146,8 @@ def kill(
     """Engage the kill switch: no entry goes out, entries that work are cancelled.
 
     It stays engaged over restarts, until `holdfast release`. Where the owner does not answer, make
-    the file JOURNAL.kill: it does the same. Exit status as of `holdfast cancel-all`.
+    the file JOURNAL.kill: it does the same. Exit status: 0 if every cancelled order came to its
+    end, 1 if not.
 
     Parameters
     ----------
@@ -155,7 +159,10 @@ def kill(
 
 
 def release(*, where: Where, why: Why = NO_REASON, common: Common = NOTHING_SAID) -> int:
-    """Release the kill switch, so that entries go out again."""
+    """Release the kill switch, so that entries go out again.
+
+    Exit status: 0 if it was done, 2 if it was refused or nobody answered.
+    """
     results = asked(where, "release", person(why))
     if common.json:
         show(results, json=True)
@@ -174,6 +181,8 @@ def resolve(
     common: Common = NOTHING_SAID,
 ) -> int:
     """Settle an order whose outcome nobody can tell, on your word; it is journaled.
+
+    Exit status: 0 if it was done, 2 if it was refused or nobody answered.
 
     Parameters
     ----------

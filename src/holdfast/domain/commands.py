@@ -138,14 +138,14 @@ def _enter(
 
 def _check_broker(desk: "Desk", terms: OrderTerms) -> None:
     can = desk.capabilities
-    emulated = {TimeInForce.GTD: TimeInForce.GTC}
     in_force = terms.time_in_force
+    emulated = TimeInForce.GTC if in_force is TimeInForce.GTD else in_force
     if terms.order_type not in can.order_types:
         names = ", ".join(sorted(can.order_types))
         raise UnsupportedOrderTypeError(
             f"the broker has no {terms.order_type} orders; it takes {names}"
         )
-    if not {in_force, emulated.get(in_force, in_force)} & can.times_in_force:
+    if in_force not in can.times_in_force and emulated not in can.times_in_force:
         names = ", ".join(sorted(can.times_in_force))
         raise UnsupportedOrderTypeError(
             f"the broker has no time in force {in_force}; it takes {names}"

@@ -34,14 +34,11 @@ from holdfast.domain.answers import absorb_answer
 from holdfast.domain.attend import ask, attend, note_end_of_time
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import Effect
-from holdfast.domain.guard import Guard
 from holdfast.domain.inputs import Input
-from holdfast.domain.instruments import Instrument
 from holdfast.domain.lookups import absorb_lookup
 from holdfast.domain.memo import Memo
 from holdfast.domain.order import Order
-from holdfast.domain.outbox import effect_of
-from holdfast.domain.positions import Position
+from holdfast.domain.outbox import CAUSES, effect_of
 from holdfast.domain.queries import Queries
 from holdfast.domain.quotes import Quote
 from holdfast.domain.refusals import record_refusal
@@ -52,7 +49,7 @@ from holdfast.domain.settings import Settings
 from holdfast.domain.state import FORMAT, State
 from holdfast.domain.sweeping import abandon, due_ns
 from holdfast.domain.switches import settle
-from holdfast.domain.values import Side
+from holdfast.domain.values import Condition, Side
 from holdfast.domain.work import anomaly
 from holdfast.errors import HoldfastError, OrderRefused
 
@@ -85,6 +82,10 @@ class Desk(Queries):
     def __init__(self, settings: Settings | None = None, state: State | None = None) -> None:
         """Start empty, or on a state; `settings` matter to `step` alone."""
         super().__init__(state or State())
+        stored = self.state.stored
+        self.guard: Final = stored.guard
+        self.instruments: Final = stored.instruments
+        self.positions: Final = stored.positions
         self.settings = settings or Settings()
         self.capabilities = Capabilities()
         self.quotes: dict[str, Quote] = {}
@@ -143,9 +144,10 @@ class Desk(Queries):
         for _ in range(CONTROL_ROUNDS_MAX):
             touched, self._touched = self._touched, {}
             for order in touched.values():
-                attend(self, order)
-                follow(self, order)
-                abandon(self, order)
+                if order.is_waiting or order.condition is Condition.ABANDONED:
+                    attend(self, order)
+                    follow(self, order)
+                    abandon(self, order)
             settle(self)
             if not self._touched:
                 return
@@ -161,8 +163,7 @@ class Desk(Queries):
         self.state.apply(event)
         decision = self._decision
         decision.events.append(event)
-        effect = effect_of(self.state, event)
-        if effect is not None:
+        if type(event) in CAUSES and (effect := effect_of(self.state, event)) is not None:
             decision.effects.append(effect)
 
     @property
@@ -178,21 +179,6 @@ class Desk(Queries):
         """Ask the broker for an order, unless it is being asked."""
         if order.lookup is None:
             ask(self, order, reason)
-
-    @property
-    def guard(self) -> Guard:
-        """What the policies remember."""
-        return self.state.stored.guard
-
-    @property
-    def instruments(self) -> dict[str, Instrument]:
-        """The instruments defined on this desk."""
-        return self.state.stored.instruments
-
-    @property
-    def positions(self) -> dict[str, Position]:
-        """The positions by symbol; a flat one stays for its history."""
-        return self.state.stored.positions
 
     @property
     def next_number(self) -> int:
@@ -211,7 +197,11 @@ class Desk(Queries):
         """Look at an order again before the step ends."""
         order = self.state.order(number)
         if order is not None:
-            self._touched[number] = order
+            self.control(order)
+
+    def control(self, order: Order) -> None:
+        """Look at an order in memory again before the step ends."""
+        self._touched[order.number] = order
 
     def _open(self, given: inputs.Open) -> None:
         opened = e.DeskOpened(
@@ -221,6 +211,8 @@ class Desk(Queries):
             account=given.account,
             currency=given.currency,
             mode=given.mode,
+            version=given.version,
+            config=given.config,
         )
         self.out(opened)
 
@@ -259,7 +251,7 @@ class Desk(Queries):
             anomaly(self, "ANSWER_WITHOUT_ORDER", f"an answer for order {given.number}")
             return
         absorb_answer(self, order, given)
-        self.touch(given.number)
+        self.control(order)
 
     def _looked(self, given: inputs.Looked) -> None:
         order = self.state.order(given.number)
@@ -272,14 +264,18 @@ class Desk(Queries):
             anomaly(self, "UNUSABLE_REPORT", f"{given.result}: {error}"[:500], given.number)
             result = LookupResult(text="unusable")
         absorb_lookup(self, order, msgspec.structs.replace(given, result=result))
-        self.touch(given.number)
+        self.control(order)
 
     def _connected(self, given: inputs.Connected) -> None:
         self.capabilities = given.capabilities
 
     def _resume(self, given: inputs.Resume) -> None:
         resumed = e.DeskResumed(
-            at_ns=self.now_ns, wall_offset_ns=given.wall_offset_ns, retry_at_ns=self.now_ns
+            at_ns=self.now_ns,
+            wall_offset_ns=given.wall_offset_ns,
+            retry_at_ns=self.now_ns,
+            version=given.version,
+            config=given.config,
         )
         self.memo.reconciled = False
         self.out(resumed)

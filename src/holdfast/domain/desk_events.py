@@ -17,7 +17,8 @@ class Event(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag
 class DeskOpened(Event, frozen=True, kw_only=True, tag="desk_opened"):
     """The first record of a desk: what its wire ids begin with, and what it settles in.
 
-    `mode` is `dry_run`, `paper` or `live`; a desk keeps it for its life.
+    `mode` is `dry_run`, `paper` or `live`; a desk keeps it for its life. `version` is that of the
+    program, and `config` the digest of its configuration, empty without one.
     """
 
     desk: str
@@ -25,6 +26,8 @@ class DeskOpened(Event, frozen=True, kw_only=True, tag="desk_opened"):
     account: str
     currency: str
     mode: str = "paper"
+    version: str = ""
+    config: str = ""
 
 
 class InstrumentDefined(Event, frozen=True, kw_only=True, tag="instrument_defined"):
@@ -48,10 +51,15 @@ class ClockStepped(Event, frozen=True, kw_only=True, tag="clock_stepped"):
 
 
 class DeskResumed(Event, frozen=True, kw_only=True, tag="desk_resumed"):
-    """The desk was loaded from its journal; every request in flight has an unknown outcome."""
+    """The desk was loaded from its journal; every request in flight has an unknown outcome.
+
+    `version` and `config` are those of the program that goes on; see `DeskOpened`.
+    """
 
     wall_offset_ns: int
     retry_at_ns: int
+    version: str = ""
+    config: str = ""
 
 
 class AnomalyRecorded(Event, frozen=True, kw_only=True, tag="anomaly_recorded"):

@@ -68,7 +68,7 @@ class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def knows(self, execution_id: str) -> bool:
         """Tell whether this execution, or a version of it, is booked."""
-        return self.root(execution_id) in self.executions
+        return self.aliases.get(execution_id, execution_id) in self.executions
 
     def news(self, stamp_ns: int, sequence: int) -> int | None:
         """Return above, at or below zero for a report newer than, as old as, or older than this.
@@ -86,8 +86,10 @@ class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def note(self, stamp_ns: int, sequence: int) -> None:
         """Remember how new the newest applied report is."""
-        self.stamp_ns = max(self.stamp_ns, stamp_ns)
-        self.sequence = max(self.sequence, sequence)
+        if stamp_ns > self.stamp_ns:
+            self.stamp_ns = stamp_ns
+        if sequence > self.sequence:
+            self.sequence = sequence
 
 
 def book(leg: Leg, execution: Execution) -> list[Change]:

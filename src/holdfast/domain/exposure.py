@@ -225,6 +225,6 @@ def worth(quantity: Decimal, price: Decimal, multiplier: Decimal) -> Decimal:
 
 def grown_by(before: Decimal, after: Decimal) -> Decimal:
     """Return the quantity that a signed position was opened by; a flip opens all that it is."""
-    if before and after and (before > 0) != (after > 0):
+    if not before or (after and before.is_signed() is not after.is_signed()):
         return abs(after)
     return max(sub(abs(after), abs(before)), ZERO)

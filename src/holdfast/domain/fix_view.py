@@ -26,9 +26,10 @@ def ord_status(order: Order) -> OrdStatus:
 
     A request shows as pending only once the broker has acknowledged it.
     """
-    if order.oldest(WishKind.CANCEL, Stage.ACKNOWLEDGED):
+    acknowledged = [wish.kind for wish in order.wishes if wish.stage is Stage.ACKNOWLEDGED]
+    if WishKind.CANCEL in acknowledged:
         return OrdStatus.PENDING_CANCEL
-    if order.oldest(WishKind.REPLACE, Stage.ACKNOWLEDGED):
+    if WishKind.REPLACE in acknowledged:
         return OrdStatus.PENDING_REPLACE
     if order.condition is Condition.DONE_FOR_DAY:
         return OrdStatus.DONE_FOR_DAY

@@ -25,14 +25,14 @@ from holdfast.domain.order import Order, Stage, WishKind
 from holdfast.domain.reports import Execution
 from holdfast.domain.transitions import (
     CONDITIONS,
+    MOVES,
     DefectError,
     Fact,
     Overrule,
     Word,
-    move,
     overrule,
 )
-from holdfast.domain.values import ZERO, Condition, Status, add, sub
+from holdfast.domain.values import TERMINAL, ZERO, Condition, Status, add, sub
 
 REPORT_IDS_MAX: Final = 256
 
@@ -64,12 +64,12 @@ def fold(order: Order, event: e.AnyEvent, lot: Decimal) -> list[Change]:
 
 def go(order: Order, fact: Fact, at_ns: int) -> None:
     """Move an order along `MOVES`; a move that is not there is a defect of the caller."""
-    after = move(order.status, fact)
+    after = MOVES[order.status].get(fact)
     if after is None:
         message = f"order {order.wire_id}: no move from {order.status} by {fact}"
         raise DefectError(message)
     order.status = after
-    if order.is_terminal:
+    if after in TERMINAL:
         _ended(order, at_ns)
 
 

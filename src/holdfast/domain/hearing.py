@@ -33,7 +33,7 @@ def reported(desk: "Desk", given: inputs.Reported) -> None:
         )
         return
     absorb(desk, order, report)
-    desk.touch(order.number)
+    desk.control(order)
 
 
 def _named(desk: "Desk", said: Report | Snapshot) -> Order | None:

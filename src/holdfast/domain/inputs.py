@@ -198,6 +198,8 @@ class Open(Struct, frozen=True, gc=False, kw_only=True):
     account: str
     currency: str = "USD"
     mode: Literal["dry_run", "paper", "live"] = "paper"
+    version: str = ""
+    config: str = ""
 
 
 class Connected(Struct, frozen=True, gc=False):
@@ -210,6 +212,8 @@ class Resume(Struct, frozen=True, gc=False, kw_only=True):
     """The first input after a start: every request in flight is now unknown."""
 
     wall_offset_ns: int
+    version: str = ""
+    config: str = ""
 
 
 class ClockStep(Struct, frozen=True, gc=False, kw_only=True):

@@ -10,6 +10,7 @@ What this module does not know: which event causes which change (`fold.py`), wha
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -40,6 +41,10 @@ class Stage(StrEnum):
     DELAYED = "delayed"
     ACKNOWLEDGED = "acknowledged"
     UNKNOWN = "unknown"
+
+
+_NOT_OUT: Final = frozenset({Stage.QUEUED, Stage.DELAYED})
+_WORKING: Final = frozenset({Status.OPEN, Status.PARTIAL_FILL})
 
 
 class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
@@ -73,7 +78,7 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     @property
     def is_out(self) -> bool:
         """Tell whether the request may have reached the broker."""
-        return self.stage not in {Stage.QUEUED, Stage.DELAYED}
+        return self.stage not in _NOT_OUT
 
     @property
     def needs_answer(self) -> bool:
@@ -172,7 +177,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     @property
     def is_working(self) -> bool:
         """Tell whether the broker accepted the order and has not ended it."""
-        return self.status in {Status.OPEN, Status.PARTIAL_FILL}
+        return self.status in _WORKING
 
     @property
     def is_exposed(self) -> bool:
@@ -368,6 +373,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         if not self.is_waiting:
             return 0
         asking = self.lookup is not None
+        if not asking and self.held is None and len(self.wishes) == 1:
+            return self.wishes[0].due_ns  # as what follows would, for most orders
         sending = any(w.stage is Stage.WAITING for w in self.wishes)
         due = [
             w.due_ns

@@ -10,13 +10,12 @@ from holdfast.domain.order import Order, Wish, WishKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.state import State
 
-_CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
+# No other event has an effect.
+CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
 
 
 def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
     """Return what has to be done because of an event, or None."""
-    if type(event) not in _CAUSES:
-        return None
     if isinstance(event, e.OrderSubmitted):
         return SubmitOrder(
             number=event.number,

@@ -10,6 +10,8 @@ from holdfast.domain.values import Status
 
 unpack: Final = msgspec.json.Decoder(Order).decode
 _encode: Final = msgspec.json.Encoder()
+# Most orders take less, so that the buffer never grows.
+_USUAL_BYTES: Final = 1_024
 
 
 class _NamesOfLeg(Struct, frozen=True, gc=False):
@@ -33,7 +35,7 @@ label: Final = msgspec.json.Decoder(Label).decode
 
 def pack(order: Order) -> bytes:
     """Encode an order into no more bytes than it takes: a buffer grown by halves would be kept."""
-    buffer = bytearray()
+    buffer = bytearray(_USUAL_BYTES)
     _encode.encode_into(order, buffer)
     return bytes(buffer)
 

@@ -66,7 +66,9 @@ class Queries:
         prefix = self.state.wire_prefix
         if not wire_id.startswith(prefix):
             return self.state.names.get(f"w:{wire_id}", 0)
-        digits = wire_id[len(prefix) :].partition("~")[0]
+        digits = wire_id[len(prefix) :]
+        if "~" in digits:
+            digits = digits.partition("~")[0]
         usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
         return int(digits) if usual else self.state.names.get(f"w:{prefix}{digits}", 0)
 
@@ -142,6 +144,8 @@ class Queries:
     def _of_submit(self, given: inputs.Submit) -> tuple[str, ...]:
         request = given.request
         client, key = request.client_order_id, request.idempotency_key
+        if not (client or key):
+            return ()
         named = (f"c:{client}",) if client else ()
         return self._unknown((*named, f"i:{key}") if key else named)
 

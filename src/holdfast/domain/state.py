@@ -10,6 +10,7 @@ a desk reads, folds and dumps the same whether or not it rested.
 import heapq
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -133,8 +134,8 @@ class State:
     def archivable(self, most: int, durable_ns: int) -> tuple[int, ...]:
         """Return the oldest packed orders of which everything is durable."""
         self.packed_ns = {n: at for n, at in self.packed_ns.items() if at > durable_ns}
-        durable = [number for number in self.finished if number not in self.packed_ns]
-        return tuple(sorted(durable)[:most])
+        durable = (number for number in sorted(self.finished) if number not in self.packed_ns)
+        return tuple(islice(durable, most))
 
     def lot(self, symbol: str) -> Decimal:
         """Return the smallest quantity step of a symbol."""
@@ -189,10 +190,6 @@ class State:
         if special is not None:
             special(self, event)
             return
-        desk_fold = DESK_FOLDS.get(type(event))
-        if desk_fold is not None:
-            desk_fold(self.stored.guard, event)
-            return
         number: int = event.number  # type: ignore[union-attr]  # all others are about an order
         order = self.active.get(number) or self.order(number)
         if order is None:
@@ -202,9 +199,10 @@ class State:
         guard_fold = ORDER_FOLDS.get(type(event))
         if guard_fold is not None:
             guard_fold(self.stored.guard, event, order)
-        changes = fold(order, event, self.lot(order.terms.symbol))
+        instrument = self.stored.instruments.get(terms.symbol)
+        changes = fold(order, event, instrument.lot if instrument is not None else ONE)
         if changes:
-            self._trade(order, changes)
+            self._trade(order, changes, instrument)
         if order.status is not before:
             self.counts[before] -= 1
             self.counts[order.status] += 1
@@ -217,7 +215,8 @@ class State:
         self._place(order)
         if order.terms is not terms and order.is_exposed:
             self.rest_of(terms.symbol, terms.side).add(order)
-        self.watch(order)
+        if order.is_waiting or number in self.alarms or terms.expire_at_ns is not None:
+            self.watch(order)
 
     def _place(self, order: Order) -> None:
         """Keep an order where what may still trade is looked for, and what follows a price."""
@@ -241,19 +240,19 @@ class State:
         else:
             self.alarms.pop(number, None)
 
-    def _trade(self, order: Order, changes: list[Change]) -> None:
+    def _trade(self, order: Order, changes: list[Change], instrument: Instrument | None) -> None:
         symbol = order.terms.symbol
         position = self.stored.positions.get(symbol)
         if position is None:
             position = self.stored.positions[symbol] = Position(symbol=symbol)
-        instrument = self.stored.instruments.get(symbol)
         base = instrument.base if instrument is not None else ""
-        before = position.quantity
+        before = position.book.quantity
         position.fold(order.number, order.terms.side, changes, base)
-        grown = grown_by(before, position.quantity)
+        grown = grown_by(before, position.book.quantity)
         if grown:
             guard = self.stored.guard
-            cost = worth(grown, changes[-1].price, self.multiplier(symbol))
+            multiplier = instrument.multiplier if instrument is not None else ONE
+            cost = worth(grown, changes[-1].price, multiplier)
             guard.opened = rounded_add(guard.opened, cost)
 
     def _move(self, order: Order) -> None:
@@ -301,8 +300,11 @@ class State:
         if not pegged:
             del self.pegged[order.terms.symbol]
 
+    def _guarded(self, event: e.AnyEvent) -> None:
+        DESK_FOLDS[type(event)](self.stored.guard, event)
+
     def _submitted(self, event: e.OrderSubmitted) -> None:
-        DESK_FOLDS[e.OrderSubmitted](self.stored.guard, event)
+        self._guarded(event)
         order = new_order(event, self.wire_id(event.number))
         before = self.order(event.succeeds) if event.succeeds else None
         if before is not None:
@@ -375,7 +377,9 @@ class State:
         self.stored.archived -= 1
 
 
+# What events do that are not about an order in memory, or not about it alone.
 _SPECIAL: Final[dict[type, Any]] = {
+    **dict.fromkeys(DESK_FOLDS, State._guarded),
     e.DeskOpened: State._opened,
     e.InstrumentDefined: State._defined,
     e.OpeningBalanceSet: State._balance,

@@ -106,11 +106,13 @@ def release(desk: "Desk", given: ReleaseKillSwitch) -> None:
 
 def settle(desk: "Desk") -> None:
     """Do at the end of each step what the desk's switches demand; idempotent."""
+    guard, limits = desk.guard, desk.settings.policies.limits
+    breaker = guard.breaker
     news = [event for event in desk.decided if type(event) in _NEWS]
-    judge(desk, news)
+    if news or breaker.failures or breaker.probe or limits.daily_loss_max is not None:
+        judge(desk, news)
     if news:
         watch(desk, news)
-    guard = desk.guard
     if guard.kill is not None and _must_look(desk):
         _enforce(desk, guard.kill)
     if guard.flattening:

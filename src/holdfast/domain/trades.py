@@ -5,6 +5,7 @@ trade is never ignored for being older than what is applied.
 """
 
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,8 @@ from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
 from holdfast.domain.values import ZERO, Status
 from holdfast.domain.work import NS_PER_MS, Work, anomaly
+
+_NEVER_WORKED: Final = frozenset({Status.REJECTED, Status.FAILED})
 
 
 def booked_in(order: Order, broker_order_id: str, execution_id: str) -> Leg | None:
@@ -74,7 +77,7 @@ def check_fill(
             f"{order.filled_quantity}, above {limit}, the largest ever in force or asked for",
             order.number,
         )
-    if before in {Status.REJECTED, Status.FAILED}:
+    if before in _NEVER_WORKED:
         text = f"execution {execution_id} of an order that was {before}"
         anomaly(work, "FILL_AFTER_REFUSAL", text, order.number)
         if order.is_terminal and order.status is not Status.FILLED:
@@ -106,10 +109,12 @@ def _restate_before_trade(work: Work, order: Order, report: Report) -> None:
 def claim(work: Work, order: Order, report: Report) -> None:
     """A cumulative figure above what is booked says that an execution is missing."""
     leg = order.find_leg(report.broker_order_id)
-    if leg is None or report.cumulative is None or leg.is_older(report.stamp_ns, report.sequence):
+    if leg is None or report.cumulative is None or report.cumulative <= order.counted(leg):
         return
     waiting = order.held.cumulative if order.held is not None else None
-    if report.cumulative > max(order.counted(leg), waiting or ZERO):
+    if leg.is_older(report.stamp_ns, report.sequence):
+        return
+    if waiting is None or report.cumulative > waiting:
         snapshot = Snapshot(
             broker_order_id=leg.broker_order_id,
             cumulative=report.cumulative,

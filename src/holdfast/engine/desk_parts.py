@@ -20,7 +20,6 @@ from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.emergency import EmergencyLog
 from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.jsonl import JsonlFiles
-from holdfast.engine.jsonl_rows import Context
 from holdfast.engine.link import AccountLink
 from holdfast.engine.quotes import QuoteBoard, QuoteFollower
 from holdfast.engine.recovery import recover
@@ -191,11 +190,19 @@ class Parts:
                     account=options.account,
                     currency=options.currency,
                     mode=options.mode,
+                    version=__version__,
+                    config=options.config_digest,
                 )
             )
         else:
             self._check_desk()
-            await runner.command(Resume(wall_offset_ns=self._time.wall_offset_ns))
+            await runner.command(
+                Resume(
+                    wall_offset_ns=self._time.wall_offset_ns,
+                    version=__version__,
+                    config=options.config_digest,
+                )
+            )
         runner.prefix = f"{runner.desk.epoch}-{runner.desk.name}-"
         for instrument in options.instruments:
             await runner.command(Define(instrument))
@@ -217,7 +224,6 @@ class Parts:
             self.runner.feed,
             self.journal,
             self.name,
-            context=Context(bot_version=__version__, config_hash=options.config_digest),
             audit=audit,
         )
 

@@ -24,7 +24,7 @@ from holdfast.domain.state import FORMAT, State
 from holdfast.engine.feed import Feed, Gap, Notice
 from holdfast.engine.jsonl_book import Book
 from holdfast.engine.jsonl_file import LineFile, examine, put_aside, rewrite
-from holdfast.engine.jsonl_rows import Context, ErrorLine, Line, OrderLine, Session
+from holdfast.engine.jsonl_rows import ErrorLine, Line, OrderLine, Session
 from holdfast.engine.masking import described
 from holdfast.errors import JournalError
 from holdfast.journal.codec import decode
@@ -90,7 +90,6 @@ class JsonlFiles:
         journal: Journal,
         name: str,
         *,
-        context: Context | None = None,
         audit: OnLine | None = None,
     ) -> None:
         self.folder = folder
@@ -98,11 +97,10 @@ class JsonlFiles:
         self._feed = feed
         self._journal = journal
         self._name = name
-        self._context = context or Context()
         self._audit = audit
         self._audited = journal.head(name).seq
         self._reader = feed.reader("jsonl")
-        self._book = Book(self._context)
+        self._book = Book()
         self._files: dict[str, LineFile] = {}
         self._lines: dict[str, list[bytes]] = {}
         self._is_stale = True
@@ -274,12 +272,12 @@ class JsonlFiles:
                 and all(file.size >= stood.sizes[name] for name, file in self._files.items())
             ):
                 state = State.load(snapshot.body)
-                return Book(self._context, snapshot.seq, state, stood.session)
+                return Book(snapshot.seq, state, stood.session)
         except FileNotFoundError:
             pass
         except Exception as error:  # noqa: BLE001 - the records are there, whatever is wrong here
             _log.warning("%s: all records are folded: %s", self.folder, described(error))
-        return Book(self._context)
+        return Book()
 
     def _from_journal(self) -> None:
         """Fold every record that is durable and not folded yet."""

@@ -5,14 +5,13 @@ it was after one record, and the running desk is ahead of that.
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.state import State
 from holdfast.engine.jsonl_rows import (
-    Context,
     Lines,
     PendingLine,
     Session,
@@ -27,15 +26,12 @@ _NONE: Final = Session()
 class Book:
     """Folds a desk's records from the first one on; `seq` is the newest that it knows."""
 
-    def __init__(
-        self, context: Context, seq: int = 0, state: State | None = None, session: Session = _NONE
-    ) -> None:
+    def __init__(self, seq: int = 0, state: State | None = None, session: Session = _NONE) -> None:
         """Begin with the first record, or after record `seq` with the desk's state then.
 
         `session` may be a later one, if no rows are wanted from before it began.
         """
         self.seq = seq
-        self._context = context
         self._state = state or State()
         offset_ns = self._state.stored.wall_offset_ns
         self._session = msgspec.structs.replace(session, wall_offset_ns=offset_ns)
@@ -71,14 +67,18 @@ class Book:
 
     def _follow(self, seq: int, event: e.AnyEvent) -> None:
         """A start begins a session; a set wall clock changes how times are shown."""
-        if not isinstance(event, e.DeskOpened | e.DeskResumed | e.ClockStepped):
+        stored, changes = self._state.stored, dict[str, Any]()
+        if isinstance(event, e.DeskOpened | e.DeskResumed):
+            changes = {
+                "session_id": f"{stored.epoch}-{seq}",
+                "bot_version": event.version,
+                "config_hash": event.config,
+            }
+        elif not isinstance(event, e.ClockStepped):
             return
-        stored, session = self._state.stored, self._session
-        starts = not isinstance(event, e.ClockStepped)
         self._session = msgspec.structs.replace(
-            session,
-            session_id=f"{stored.epoch}-{seq}" if starts else session.session_id,
-            context=self._context if starts else session.context,
+            self._session,
+            **changes,
             team_id=stored.name,
             execution_mode=stored.mode,
             wall_offset_ns=stored.wall_offset_ns,

@@ -26,13 +26,6 @@ _AVERAGE: Final = Decimal("1e-10")
 _VIEW: Final = DecimalContext(prec=PRECISION)
 
 
-class Context(Struct, frozen=True, kw_only=True):
-    """What a row says of the program that wrote it."""
-
-    bot_version: str = ""
-    config_hash: str = ""
-
-
 class Session(Struct, frozen=True, kw_only=True):
     """The run of a desk that an event belongs to; `session_id` comes from the journal.
 
@@ -40,7 +33,8 @@ class Session(Struct, frozen=True, kw_only=True):
     """
 
     session_id: str = ""
-    context: Context = Context()
+    bot_version: str = ""
+    config_hash: str = ""
     team_id: str = ""
     execution_mode: str = ""
     wall_offset_ns: int = 0
@@ -400,8 +394,8 @@ def _common(event: e.AnyEvent, seq: int, session: Session) -> dict[str, Any]:
         "seq": seq,
         "timestamp": session.time(event.at_ns),
         "session_id": session.session_id,
-        "bot_version": session.context.bot_version,
-        "config_hash": session.context.config_hash,
+        "bot_version": session.bot_version,
+        "config_hash": session.config_hash,
         "team_id": session.team_id,
         "execution_mode": session.execution_mode,
     }

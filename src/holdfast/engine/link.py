@@ -248,13 +248,14 @@ class AccountLink:
     async def _carry_out(self, call: Call) -> None:
         effect = call.effect
         assert not isinstance(effect, LookupOrder)
-        if self._is_late(call):
+        now_ns = call.port.now_ns()
+        if self._left_ns(call, now_ns) <= 0:
             self._answer(call, self._unsent(call))
             return
-        left_ns = effect.not_after_ns - call.port.now_ns()
+        left_ns = effect.not_after_ns - now_ns
         if effect.sent_ns:
             # Past the absence grace a lookup may prove that there is no such order.
-            left_ns = min(left_ns, effect.sent_ns + self._ack_wait_ns - call.port.now_ns())
+            left_ns = min(left_ns, effect.sent_ns + self._ack_wait_ns - now_ns)
         wait_s = min(self._ack_wait_s, left_ns / NS_PER_S)
         if call.batch:
             self.made["cancel_batch"] += 1
@@ -277,7 +278,7 @@ class AccountLink:
             told = outcome if isinstance(outcome, _OUTCOMES) else _LEFT_OUT
             self._tell(call.port, effect, told)
 
-    def _left_ns(self, call: Call) -> int:
+    def _left_ns(self, call: Call, now_ns: int) -> int:
         """Return how much later a call may still begin, in nanoseconds."""
         effect = call.effect
         assert not isinstance(effect, LookupOrder)
@@ -285,13 +286,13 @@ class AccountLink:
         if effect.sent_ns:
             wait_ns = self._ack_wait_ns - self._ack_wait_ns // ANSWER_SHARE
             begin_ns = min(begin_ns, effect.sent_ns + wait_ns)
-        return begin_ns - call.port.now_ns()
+        return begin_ns - now_ns
 
     def _is_late(self, call: Call) -> bool:
-        return self._left_ns(call) <= 0
+        return self._left_ns(call, call.port.now_ns()) <= 0
 
     def _unsent(self, call: Call) -> NotSent:
-        late_ms = -self._left_ns(call) // NS_PER_MS
+        late_ms = -self._left_ns(call, call.port.now_ns()) // NS_PER_MS
         text = f"{late_ms} ms too late to be sent: its turn had not come ({self._gate})"
         return NotSent(text=text, waited=True)
 
@@ -367,7 +368,8 @@ class AccountLink:
         """See to it that a call whose turn does not come is answered before it is given up."""
         for lane in self._timed_lanes:
             for first in lane.heads():
-                wait_s = max(self._left_ns(first) / NS_PER_S, _LOOK_APART_S)
+                left_ns = self._left_ns(first, first.port.now_ns())
+                wait_s = max(left_ns / NS_PER_S, _LOOK_APART_S)
                 self._arm(loop, loop.time() + wait_s)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, when: float) -> None:

@@ -56,6 +56,11 @@ class Manager(Steering):
         self._account_data = parts.account.data
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def name(self) -> str:
+        """The desk's name."""
+        return self._name
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -53,6 +53,11 @@ _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+")
 _IN_URL: Final = re.compile(r"(?<=://)[^/@\s]+@")
 _EMAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _JWT: Final = re.compile(r"\beyJ[\w-]+\.[\w-]+\.?[\w-]*")
+# No name stands before it, but no word looks like that: long, in both cases, with digits. The other
+# is a key id as Alpaca has them.
+_TOKEN: Final = re.compile(
+    r"(?<![\w-])(?:(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)[A-Za-z0-9_]{20,}|[AP]K[A-Z0-9]{18})(?![\w-])"
+)
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -116,6 +121,7 @@ def masked(text: object, most: int = TEXT_MAX) -> str:
     plain = _IN_URL.sub(f"{MASK}@", plain)
     plain = _EMAIL.sub(MASK, plain)
     plain = _JWT.sub(MASK, plain)
+    plain = _TOKEN.sub(MASK, plain)
     plain = _ACCOUNT.sub(rf"\1{MASK}", plain)
     return plain if len(plain) <= most else f"{plain[:most]}..."
 

@@ -1,6 +1,7 @@
 """What callers may write beside the essentials of an order, and the check of what they wrote."""
 
 from decimal import Decimal
+from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
 from typing import Final, Literal, TypeAlias, TypedDict, get_args, get_type_hints
@@ -60,6 +61,12 @@ _FIELDS: Final = tuple(_plain_fields().items())
 _values: Final = attrgetter(*(name for name, _ in _FIELDS))
 
 
+@lru_cache(maxsize=64)
+def _fits(kinds: tuple[type, ...]) -> bool:
+    """Tell whether values of these types may stand in the fields; most requests are alike."""
+    return all(issubclass(kind, types) for (_, types), kind in zip(_FIELDS, kinds, strict=True))
+
+
 def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderRequest:
     """Return the request that a caller wrote, whole or in fields.
 
@@ -75,10 +82,17 @@ def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderReques
         raise InputError(f"give a request or its fields, not both ({', '.join(fields)})")
     if not isinstance(request, OrderRequest):
         raise InputError(f"{request!r} is a {type(request).__name__}; give an OrderRequest")
-    for (name, types), value in zip(_FIELDS, _values(request), strict=True):
-        if not isinstance(value, types):
-            wanted = " or ".join("None" if each is NoneType else each.__name__ for each in types)
-            raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be {wanted}")
+    values = _values(request)
+    if not _fits(tuple(map(type, values))):
+        _check_types(values)
+    for (name, _), value in zip(_FIELDS, values, strict=True):
         if value.__class__ is str and not value.isascii():
             check_text(value, name)
     return request
+
+
+def _check_types(values: tuple[object, ...]) -> None:
+    for (name, types), value in zip(_FIELDS, values, strict=True):
+        if not isinstance(value, types):
+            wanted = " or ".join("None" if each is NoneType else each.__name__ for each in types)
+            raise InputError(f"{name} is {value!r}, a {type(value).__name__}; it must be {wanted}")

@@ -5,6 +5,7 @@ report overtook the answer that tells its broker order id. What complete polls l
 the account's unclaimed desk, where it has one; without it, a desk records that it was seen.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -72,7 +73,8 @@ class Routing:
 
     def __init__(self) -> None:
         self._ports: dict[str, DeskPort] = {}
-        self._told: dict[str, DeskPort] = {}
+        # A plain dict would search for its oldest key past the places of all that were dropped.
+        self._told: OrderedDict[str, DeskPort] = OrderedDict()
         self._unclaimed: dict[str, Unclaimed] = {}
         self._unclaimed_words = 0
         self._unclaimed_forgotten = 0
@@ -124,11 +126,13 @@ class Routing:
 
     def reported(self, report: Report) -> bool:
         """Hand a report to its desk; False if that desk's backlog had to be dropped."""
-        report = legible(report)
+        # A desk sees to the rest itself; here its ids alone are looked for.
+        if not f"{report.wire_id}{report.orig_wire_id}{report.broker_order_id}".isascii():
+            report = legible(report)
         port = self.find(report.wire_id, report.orig_wire_id, report.broker_order_id)
         if port is not None:
             return port.report(Reported(report))
-        self._keep(report)
+        self._keep(legible(report))
         return True
 
     def answered(self, port: DeskPort, answer: Answer) -> None:
@@ -142,7 +146,7 @@ class Routing:
             return
         self._told[outcome.broker_order_id] = port
         if len(self._told) > TOLD_MAX:
-            del self._told[next(iter(self._told))]
+            self._told.popitem(last=False)
         self._claim(outcome.broker_order_id, port)
 
     def polled(self, found: OpenOrders, asked: dict[str, int]) -> None:

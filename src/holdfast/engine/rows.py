@@ -65,11 +65,11 @@ class Rows:
         return orders, executions
 
     def _note(self, event: AnyEvent, order: Order, rows: list[ExecutionRow]) -> None:
-        if isinstance(event, OrderFilled):
+        if type(event) is OrderFilled:
             self._filled(event, order, rows)
-        elif isinstance(event, ExecutionCorrected):
+        elif type(event) is ExecutionCorrected:
             self._corrected(event, order, rows)
-        elif isinstance(event, OrderRecalled):
+        elif type(event) is OrderRecalled:
             self._remember(order)
 
     def _remember(self, order: Order) -> None:

@@ -131,7 +131,7 @@ def view_order(order: Order) -> OrderView:
         order.notional,
         dict(order.fees) if order.fees else _NO_FEES,
         tuple([wish.kind.value for wish in wishes]) if wishes else (),
-        any(wish.stage is Stage.UNKNOWN for wish in wishes) if wishes else False,
+        Stage.UNKNOWN in [wish.stage for wish in wishes] if wishes else False,
         order.lookup is not None,
         order.code,
         order.text,

@@ -9,6 +9,7 @@ are damage; bytes that are as written and cannot be read come from a newer versi
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -30,6 +31,7 @@ _numbers: Final = struct.Struct(">IqIq").pack
 _PREV_LENGTH: Final = _length(HASH_BYTES)
 
 
+@lru_cache(maxsize=256)
 def _part(text: str) -> bytes:
     data = text.encode()
     return _length(len(data)) + data

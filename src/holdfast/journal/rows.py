@@ -100,6 +100,9 @@ def body_hash(body: bytes, *key: str | int) -> bytes:
     The key of an order is its desk and number, that of a snapshot its desk, record and format.
     """
     found = sha256("\0".join(map(str, (*key, ""))).encode())
+    if len(body) <= _HASHED_AT_ONCE:
+        found.update(body)
+        return found.digest()
     for start in range(0, len(body), _HASHED_AT_ONCE):
         found.update(body[start : start + _HASHED_AT_ONCE])
     return found.digest()

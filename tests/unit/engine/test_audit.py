@@ -10,7 +10,6 @@ import pytest
 from holdfast.domain.reports import Accepted, Refused
 from holdfast.engine.audit import audit, configure_logging
 from holdfast.engine.jsonl_book import Book
-from holdfast.engine.jsonl_rows import Context
 from holdfast.engine.masking import forget_secrets, register_secret
 from holdfast.errors import InputError
 from holdfast.testing.builders import EPOCH, DeskDriver
@@ -33,7 +32,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def tell(bench: DeskDriver) -> None:
     """Audit everything that happened on a desk."""
-    book = Book(Context())
+    book = Book()
     for seq, event in enumerate(bench.events, 1):
         given = book.take(seq, event)
         for line in (given.order, given.error):

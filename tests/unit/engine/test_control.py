@@ -125,12 +125,12 @@ def test_all_desks_are_meant_where_none_is_named(path: Path) -> None:
                 "beta": ["canceled"],
             }
             await owner.ask("kill", "", **WHO)
-            for desk in owner.desks.values():
-                assert (kill := (await desk.guard()).kill) is not None
+            for manager in owner.desks.values():
+                assert (kill := (await manager.guard()).kill) is not None
                 assert (kill.by, kill.reason) == ("ann", "a test")
             await owner.ask("release", "", **WHO)
-            for desk in owner.desks.values():
-                assert (await desk.guard()).kill is None
+            for manager in owner.desks.values():
+                assert (await manager.guard()).kill is None
 
     real(case)
 
@@ -376,7 +376,9 @@ def test_an_engaged_switch_can_still_be_told_to_flatten(
     real(case)
 
 
-def test_one_desk_that_cannot_be_stopped_does_not_save_the_others(path: Path) -> None:
+def test_one_desk_that_cannot_be_stopped_does_not_save_the_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failure on one desk is logged, rests, and the rest is stopped (scenario 109)."""
     kill_path(path).touch()
 
@@ -391,7 +393,7 @@ def test_one_desk_that_cannot_be_stopped_does_not_save_the_others(path: Path) ->
                 raise InputError("no")
 
             await owner.desks["alpha"].release_kill_switch(**WHO)
-            owner.desks["alpha"].engage_kill_switch = fail  # type: ignore[method-assign, assignment]  # - a fault on demand
+            monkeypatch.setattr(owner.desks["alpha"], "engage_kill_switch", fail)
             await owner.ear._look()
             await owner.ear._look()
             assert calls == ["alpha"]

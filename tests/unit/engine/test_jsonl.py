@@ -22,13 +22,11 @@ from holdfast.engine.jsonl import (
     JsonlFiles,
 )
 from holdfast.engine.jsonl_book import Book
-from holdfast.engine.jsonl_rows import Context, ErrorLine, Lines, OrderLine
+from holdfast.engine.jsonl_rows import ErrorLine, Lines, OrderLine
 from holdfast.journal.memory import MemoryJournal
 from holdfast.ports import Batch, Journal, StoredSnapshot
 from holdfast.testing.builders import EPOCH, DeskDriver
 from holdfast.testing.world import run, virtual
-
-CONTEXT = Context(bot_version="1.2.3", config_hash="abc")
 
 
 def journal_of(bench: DeskDriver) -> MemoryJournal:
@@ -58,7 +56,7 @@ async def written(folder: Path, bench: DeskDriver) -> JsonlFiles:
 
 
 async def mend(folder: Path, journal: Journal) -> JsonlFiles:
-    files = JsonlFiles(folder, Feed(), journal, "d", context=CONTEXT)
+    files = JsonlFiles(folder, Feed(), journal, "d")
     files.start()
     await files.close()
     return files
@@ -110,7 +108,7 @@ async def test_a_running_desk_is_followed(tmp_path: Path) -> None:
     """Rows appear as events become durable, before any file is closed (scenarios 48, 49)."""
     bench, feed = busy(), Feed()
     journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path, feed, journal, "d")
     files.start()
     await asyncio.sleep(1)
     before, known = len(read(tmp_path / ORDERS)), len(bench.events)
@@ -129,7 +127,7 @@ async def test_what_the_ring_lost_comes_from_the_journal(tmp_path: Path) -> None
     """A gap in the notices is filled from the journal; the files are complete (scenario 111)."""
     bench, feed = busy(), Feed(4)
     journal = journal_of(bench)
-    files = JsonlFiles(tmp_path / "live", feed, journal, "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path / "live", feed, journal, "d")
     files.start()
     await asyncio.sleep(1)
     known = len(bench.events)
@@ -151,7 +149,7 @@ async def test_notices_that_were_never_published_come_from_the_journal(tmp_path:
     """Events that were on their way while nobody read leave no hole either (scenario 111)."""
     bench, feed = busy(), Feed()
     journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path, feed, journal, "d")
     files.start()
     await asyncio.sleep(1)
     known = len(bench.events)
@@ -201,7 +199,7 @@ async def test_a_disk_that_fails_is_tried_again(
     """While the folder cannot be written the desk goes on; afterwards nothing is missing (87)."""
     folder, bench, feed = tmp_path / "logs", busy(), Feed()
     folder.write_text("a file where the folder should be")
-    files = JsonlFiles(folder, feed, journal_of(bench), "d", context=CONTEXT)
+    files = JsonlFiles(folder, feed, journal_of(bench), "d")
     files.start()
     await asyncio.sleep(4 * RETRY_FIRST_S)
     assert files.counts["failures"] > 1
@@ -220,7 +218,7 @@ async def test_a_write_that_fails_half_way_leaves_no_half_row(
     """A full disk tears a line; it is cut off and written again once there is room (87, 111)."""
     bench, feed = busy(), Feed()
     journal = journal_of(bench)
-    files = JsonlFiles(tmp_path / "live", feed, journal, "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path / "live", feed, journal, "d")
     files.start()
     await asyncio.sleep(1)
     known = len(bench.events)
@@ -248,7 +246,7 @@ async def test_the_list_is_written_at_most_so_often(tmp_path: Path) -> None:
     """However much happens, the list of open orders costs a bounded share of time (P9)."""
     bench, feed = busy(), Feed()
     journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path, feed, journal, "d")
     files.start()
     for _ in range(100):
         known = len(bench.events)
@@ -268,7 +266,7 @@ async def test_news_is_audited_once_and_history_is_not(tmp_path: Path) -> None:
     """What is written again after a tear is no news; what a retry writes again neither (48)."""
     bench, feed = busy(), Feed()
     journal, told = journal_of(bench), list[OrderLine | ErrorLine]()
-    files = JsonlFiles(tmp_path, feed, journal, "d", context=CONTEXT, audit=told.append)
+    files = JsonlFiles(tmp_path, feed, journal, "d", audit=told.append)
     files.start()
     await asyncio.sleep(1)
     assert told == []
@@ -295,7 +293,7 @@ async def test_a_close_does_not_wait_for_a_disk_that_hangs(
 ) -> None:
     """A rebuild that takes for ever is given up; the next start does the rest (P9)."""
     bench, feed = busy(), Feed()
-    files = JsonlFiles(tmp_path, feed, journal_of(bench), "d", context=CONTEXT)
+    files = JsonlFiles(tmp_path, feed, journal_of(bench), "d")
     gate, entered = threading.Event(), threading.Event()
 
     def hang(_: e.AnyEvent) -> None:
@@ -353,3 +351,12 @@ def test_a_start_begins_at_the_snapshot_where_nothing_is_missing(
     assert start() == 1
     assert (tmp_path / ORDERS).read_bytes() == live
     assert live.startswith(whole)
+    for event in bench.events[half:]:
+        desk.apply(event)
+    known = len(bench.events)
+    bench.opened()
+    store(journal, bench, known + 1)
+    desk.apply(bench.events[known])
+    journal.save_snapshot("d", StoredSnapshot(seq=known + 1, format=FORMAT, body=desk.dump()))
+    assert start() == 1, "the snapshot is newer than the files"
+    assert [row["seq"] for row in read(tmp_path / ORDERS)][-2:] == [known + 1, known + 2]

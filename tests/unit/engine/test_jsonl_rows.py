@@ -10,15 +10,13 @@ from holdfast.domain import events as e
 from holdfast.domain import inputs
 from holdfast.domain.reports import Accepted, NotSent, Refused, Unknown
 from holdfast.engine.jsonl_book import Book
-from holdfast.engine.jsonl_rows import Context, Lines
+from holdfast.engine.jsonl_rows import Lines
 from holdfast.testing.builders import EPOCH, DeskDriver
-
-CONTEXT = Context(bot_version="1.2.3", config_hash="abc")
 
 
 def rows(bench: DeskDriver, name: str = "order") -> list[dict[str, Any]]:
     """Return the rows of a file as plain tools read them."""
-    book = Book(CONTEXT)
+    book = Book()
     given = [book.take(seq, event) for seq, event in enumerate(bench.events, 1)]
     return [as_json(line) for each in given if (line := getattr(each, name)) is not None]
 
@@ -44,8 +42,8 @@ def test_a_submit_and_its_answer_are_rows_with_true_figures() -> None:
         "seq": 3,
         "timestamp": "1970-01-01T00:00:01.004000000Z",
         "session_id": f"{EPOCH}-1",
-        "bot_version": "1.2.3",
-        "config_hash": "abc",
+        "bot_version": "",
+        "config_hash": "",
         "action": "submit",
         "team_id": "d",
         "strategy_name": "momentum",
@@ -72,6 +70,19 @@ def test_a_submit_and_its_answer_are_rows_with_true_figures() -> None:
     )
     assert (accept["attempt"], accept["latency_ms"]) == (1, 250.0)
     assert accept["submitted_at"] == submit["timestamp"]
+
+
+def test_a_row_names_the_program_and_configuration_of_its_run() -> None:
+    """Version and digest are those of the start before it, also when rows are made anew (48)."""
+    bench = DeskDriver()
+    bench.submit()
+    bench.step(inputs.Resume(wall_offset_ns=0, version="1.2.3", config="abc"))
+    bench.submit()
+
+    found = [
+        (row["bot_version"], row["config_hash"]) for row in rows(bench) if row["action"] == "submit"
+    ]
+    assert found == [("", ""), ("1.2.3", "abc")]
 
 
 def test_a_cancel_is_asked_sent_and_confirmed_with_who_and_why() -> None:
@@ -193,7 +204,7 @@ def test_a_partial_fill_then_a_cancel_leaves_one_trade_row() -> None:
         "529.5",
         "530",
     )
-    book = Book(CONTEXT)
+    book = Book()
     for seq, event in enumerate(bench.events, 1):
         book.take(seq, event)
     assert list(book.pending()) == []
@@ -201,7 +212,7 @@ def test_a_partial_fill_then_a_cancel_leaves_one_trade_row() -> None:
 
 def test_alerts_refusals_and_anomalies_are_errors_by_their_codes() -> None:
     """A strategy's error is named with its strategy, phase and code (scenario 48)."""
-    book, at_ns = Book(CONTEXT), NS_PER_S
+    book, at_ns = Book(), NS_PER_S
     opened = e.DeskOpened(at_ns=at_ns, desk="d", epoch=EPOCH, account="a", currency="USD")
     events: list[e.AnyEvent] = [
         opened,
@@ -253,7 +264,7 @@ def test_times_are_shown_by_the_wall_and_sessions_by_the_journal() -> None:
 def test_a_record_out_of_turn_is_refused() -> None:
     """A book that missed a record would tell lies; it refuses the next one."""
     bench = DeskDriver()
-    book = Book(CONTEXT)
+    book = Book()
     assert book.take(1, bench.events[0]) == Lines()
     with pytest.raises(ValueError, match="record 3 was given where 2 comes next"):
         book.take(3, bench.events[1])

@@ -303,7 +303,7 @@ async def test_a_status_that_the_broker_does_not_tell_is_an_error_that_says_what
     async with open_desk(broker) as manager:
         order = await working(manager)
         broker.script("lookup", LookupResult(text="503"), Hang(), *[LookupResult(text="503")] * 2)
-        with pytest.raises(OrderStatusError, match="4 tries .503.; here it is open") as unknown:
+        with pytest.raises(OrderStatusError, match=r"4 tries \(503\); here it is open") as unknown:
             await manager.get_order_status(order.client_order_id)
         with pytest.raises(OrderStatusError, match="nobody"):
             await manager.get_order_status("nobody")

@@ -50,6 +50,8 @@ def _forget() -> Iterator[None]:
         "account_number=S3CRET",
         "got eyJhbGciS3CRET.eyJzdWIi.S3CRET back",
         "-----BEGIN EC PRIVATE KEY-----\nS3CRET\n-----END EC PRIVATE KEY-----",
+        "my key is sk_live_51HabcS3CRETghijk and that is it",
+        "PKS3CRET0123456789AB was refused",
     ],
 )
 def test_credentials_do_not_survive(text: str) -> None:
@@ -61,6 +63,8 @@ def test_credentials_do_not_survive(text: str) -> None:
 def test_what_is_no_credential_stays() -> None:
     """Order ids, symbols and reasons are readable after masking."""
     text = "order 17 of TSLA at 250.25: insufficient funds (code 40310000)"
+    assert masked(text) == text
+    text = "order 0123456789ab-alpha-17~2, id 61e69015-8549-4bfd-b9c3-01e75843f47d: DAY_BEGAN_TWICE"
     assert masked(text) == text
     text = "desk 'main' has account 'paper-1', not 'main': POSITION_LIMIT position=5 limit=3"
     assert masked(text) == text
