@@ -22,6 +22,8 @@ class InstantBroker:
     order came, by wire id, in seconds of `perf_counter`, where `timed`.
     """
 
+    modes = frozenset({"paper"})
+
     def __init__(self, *, timed: bool = False, resting: tuple[Snapshot, ...] = ()) -> None:
         self.capabilities = Capabilities()
         self.called: dict[str, float] = {}

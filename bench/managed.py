@@ -17,8 +17,10 @@ from bench.journaled import EVENTS_PER_ORDER, history, raw_append_per_s, write
 from bench.measuring import REPEATS, Lap, Stopwatch, fdatasync_ms, folder, quantile, rate
 from holdfast.domain.events import AnyEvent, OrderAccepted
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.reports import Snapshot
 from holdfast.domain.requests import OrderRequest
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
 from holdfast.tuning import tune_interpreter
 from holdfast.wiring import OrderManager
@@ -225,9 +227,15 @@ def _resting(events: list[AnyEvent]) -> tuple[Snapshot, ...]:
 async def _start(path: Path, resting: tuple[Snapshot, ...]) -> Lap:
     gc.collect()
     broker = InstantBroker(resting=resting)
+    limits = Limits(open_orders_max=len(resting) + 1)  # of the default limits, the one in the way
     with Stopwatch() as watch:
         manager = OrderManager.open(
-            journal=path, broker=broker, desk=DESK, account=ACCOUNT, instruments=_INSTRUMENTS
+            journal=path,
+            broker=broker,
+            desk=DESK,
+            account=ACCOUNT,
+            instruments=_INSTRUMENTS,
+            settings=Settings(policies=Policies(limits=limits)),
         )
         om = await manager.__aenter__()
         await broker.polled.wait()

@@ -32,6 +32,7 @@ RANKS: Final = {
     "shape": 2,
     "journal": 3,
     "schema": 3,
+    "secrecy": 3,
     "venue": 3,
     "brokers": 4,
     "config": 4,

@@ -7,14 +7,12 @@ Rule 3: relative paths in a file begin at the file's own folder.
 """
 
 import hashlib
-import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -31,6 +29,7 @@ from holdfast.domain.sessions import Session, time_of, zone_of
 from holdfast.domain.settings import Settings
 from holdfast.errors import ConfigError, HoldfastError
 from holdfast.schema import (
+    KINDS,
     AccountPart,
     BreakerPart,
     DeskPart,
@@ -46,17 +45,25 @@ from holdfast.schema import (
     Section,
     ServicePart,
 )
-from holdfast.shape import closest, looks_secret, shaped
+from holdfast.secrecy import check_credentials, check_options
+from holdfast.shape import (
+    FILE_BYTES_MAX,
+    closest,
+    read_tables,
+    shaped,
+    shown,
+)
 
-# A file of many desks and instruments has some kilobytes; something larger is another file.
-FILE_BYTES_MAX: Final = 1_048_576
 # How the desk is called that an account's orders of no desk go to, before the account's name.
 UNCLAIMED: Final = "unclaimed-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,23}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_SECRET_WORD: Final = re.compile(r"(?i)key|token|secret|passw|passphrase|signature|credential")
-_URL_USER: Final = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+_CURRENCY: Final = re.compile(r"[A-Z0-9]{2,12}")
+_FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _SQLITE: Final = "sqlite:///"
+_MEMORY: Final = "memory://"
+_BPS: Final = 10_000  # the whole price
+_PCT: Final = 100
+_DAY_MINUTES: Final = 1_440
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -77,9 +84,11 @@ class Config(Section, frozen=True, kw_only=True):
         Raises:
             ConfigError: it cannot be read, or something in it does not hold.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigError(f"a configuration is {shown(path)}; give a path, or a Config")
         file = Path(path)
         try:
-            return cls.parse(_plain(file), file.resolve().parent)
+            return cls.parse(read_tables(file), file.resolve().parent)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from None
 
@@ -90,34 +99,17 @@ class Config(Section, frozen=True, kw_only=True):
         Raises:
             ConfigError: something in them does not hold.
         """
-        return _anchored(shaped(cls, dict(data)), folder or Path()).checked()
+        return _anchored(shaped(cls, data).checked(), folder or Path())
 
     def checked(self) -> Self:
-        """Return this configuration if all of it holds.
+        """Return this configuration, each value as its key wants it, if all of it holds.
 
         Raises:
             ConfigError: a value or a name does not; the message has its path.
         """
-        # What was made in code passes the same gate as what was read.
-        shaped(Config, msgspec.to_builtins(self))
-        if not self.desks:
-            raise ConfigError("there is no desk; add one, such as [desks.main]")
-        _check_journal(self.journal.url)
-        for name, account in self.accounts.items():
-            _check_name(name, f"accounts.{name}")
-            _check_account(account, f"accounts.{name}")
-        for name in self.desks:
-            _check_name(name, f"desks.{name}")
-            if name.startswith(UNCLAIMED):
-                raise ConfigError(
-                    f"desks.{name}: a name beginning with {UNCLAIMED} belongs to orders of no "
-                    "desk; choose another"
-                )
-            self._check_desk(name)
-        for symbol, terms in self.instruments.items():
-            _known(terms.session, self.sessions, f"instruments.{symbol}.session", "sessions")
-            self.instrument(symbol)
-        return self
+        config = shaped(type(self), self)
+        _check(config)
+        return config
 
     @property
     def digest(self) -> str:
@@ -241,48 +233,76 @@ class Config(Section, frozen=True, kw_only=True):
             quote_age_max_ms=ms(execution.quote_age_max_seconds),
         )
 
-    def _check_desk(self, name: str) -> None:
-        path, desk = f"desks.{name}", self.desks[name]
-        own = bool(desk.broker or desk.mode)
-        if desk.account and own:
-            raise ConfigError(
-                f"{path} has an account and a broker or mode of its own; "
-                f"give those in [accounts.{desk.account}]"
-            )
-        if not desk.account:
-            if self.accounts and not own:
-                hint = f"write account = ... ({', '.join(sorted(self.accounts))})"
-                raise ConfigError(f"{path}.account is missing; {hint}")
-            if name in self.accounts:
-                raise ConfigError(
-                    f"{path} would have an account of its own, but [accounts.{name}] is another; "
-                    f'write account = "{name}", or rename one'
-                )
-        _known(desk.account, self.accounts, f"{path}.account", "accounts")
-        currency = self.account(self.account_of(name)).currency
-        for symbol in desk.symbols:
-            _known(symbol, self.instruments, f"{path}.symbols", "instruments")
-            if (other := self.instruments[symbol].currency) != currency:
-                raise ConfigError(
-                    f"{path}.symbols: {symbol} settles in {other}, but the account in {currency}; "
-                    "a desk has one currency"
-                )
-        for symbol in desk.limits.symbols:
-            _known(symbol, self.instruments, f"{path}.limits.symbols", "instruments")
-        for symbol in desk.execution.cancel_after_by_symbol:
-            where = f"{path}.execution.cancel_after_by_symbol"
-            _known(symbol, self.instruments, where, "instruments")
-        try:
-            zone_of(desk.day.zone)
-            time_of(desk.day.start)
-        except HoldfastError as error:
-            raise ConfigError(f"{path}.day: {error}") from None
-        self.settings_of(name)
-
 
 def ms(seconds: Decimal) -> int:
     """Return seconds as whole milliseconds."""
     return int(seconds * 1_000)
+
+
+def _check(config: Config) -> None:
+    if not config.desks:
+        raise ConfigError("there is no desk; add one, such as [desks.main]")
+    _check_journal(config.journal.url)
+    for name, account in config.accounts.items():
+        _check_name(name, f"accounts.{name}")
+        _check_account(account, f"accounts.{name}")
+    for name in config.desks:
+        _check_name(name, f"desks.{name}")
+        if name.startswith(UNCLAIMED):
+            raise ConfigError(
+                f"desks.{name}: a name beginning with {UNCLAIMED} belongs to orders of no "
+                "desk; choose another"
+            )
+        _check_desk(config, name)
+    for symbol, terms in config.instruments.items():
+        _known(terms.session, config.sessions, f"instruments.{symbol}.session", "sessions")
+        _check_currency(terms.currency, f"instruments.{symbol}.currency")
+        config.instrument(symbol)
+
+
+def _check_desk(config: Config, name: str) -> None:
+    path, desk = f"desks.{name}", config.desks[name]
+    own = bool(desk.broker or desk.mode)
+    if desk.account and own:
+        raise ConfigError(
+            f"{path} has an account and a broker or mode of its own; "
+            f"give those in [accounts.{desk.account}]"
+        )
+    if not desk.account:
+        if config.accounts and not own:
+            hint = f"write account = ... ({', '.join(sorted(config.accounts))})"
+            raise ConfigError(f"{path}.account is missing; {hint}")
+        if name in config.accounts:
+            raise ConfigError(
+                f"{path} would have an account of its own, but [accounts.{name}] is another; "
+                f'write account = "{name}", or rename one'
+            )
+    _known(desk.account, config.accounts, f"{path}.account", "accounts")
+    if own:
+        _check_broker(desk.broker or "paper", desk.mode or "paper", path)
+    _check_policies(desk, path)
+    if len(set(desk.symbols)) < len(desk.symbols):
+        twice = next(each for each in desk.symbols if desk.symbols.count(each) > 1)
+        raise ConfigError(f"{path}.symbols names {twice!r} twice; name it once")
+    currency = config.account(config.account_of(name)).currency
+    for symbol in desk.symbols:
+        _known(symbol, config.instruments, f"{path}.symbols", "instruments")
+        if (other := config.instruments[symbol].currency) != currency:
+            raise ConfigError(
+                f"{path}.symbols: {symbol} settles in {other}, but the account in {currency}; "
+                "a desk has one currency"
+            )
+    for symbol in desk.limits.symbols:
+        _known(symbol, config.instruments, f"{path}.limits.symbols", "instruments")
+    for symbol in desk.execution.cancel_after_by_symbol:
+        where = f"{path}.execution.cancel_after_by_symbol"
+        _known(symbol, config.instruments, where, "instruments")
+    try:
+        zone_of(desk.day.zone)
+        time_of(desk.day.start)
+    except HoldfastError as error:
+        raise ConfigError(f"{path}.day: {error}") from None
+    config.settings_of(name)
 
 
 def _pricing(part: OrderManagementPart) -> Pricing:
@@ -300,51 +320,6 @@ def _pricing(part: OrderManagementPart) -> Pricing:
         for name, override in part.strategy_overrides.items()
     }
     return Pricing(offsets=offsets, strategies=strategies)
-
-
-def _plain(file: Path) -> dict[str, object]:
-    """Return the tables in a file, every number exact."""
-    kinds = {".toml": _toml, ".json": _json}
-    if file.suffix not in kinds:
-        raise ConfigError(f"a file of kind {file.suffix!r} is not read; give a .toml or .json file")
-    try:
-        with file.open("rb") as opened:
-            body = opened.read(FILE_BYTES_MAX + 1)
-        text = body.decode()
-    except OSError as error:
-        raise ConfigError(f"it cannot be read ({error.strerror}); name a file that can") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"it is no UTF-8 text at byte {error.start}; save it as UTF-8") from None
-    if len(body) > FILE_BYTES_MAX:
-        raise ConfigError(f"it has more than {FILE_BYTES_MAX} bytes, which is no configuration")
-    try:
-        data = kinds[file.suffix](text)
-    except ValueError as error:
-        raise ConfigError(f"it is no {file.suffix[1:].upper()}: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError("it holds no table; begin with one, such as [journal]")
-    return data
-
-
-def _toml(text: str) -> object:
-    return tomllib.loads(text, parse_float=Decimal)
-
-
-def _json(text: str) -> object:
-    return json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_once)
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r} stands there twice")
-        found[key] = value
-    return found
 
 
 def _anchored(config: Config, folder: Path) -> Config:
@@ -375,7 +350,7 @@ def _anchored(config: Config, folder: Path) -> Config:
 def _known(name: str, table: Mapping[str, object], path: str, section: str) -> None:
     if name and name not in table:
         hint = closest(name, table)
-        raise ConfigError(f"{path} names {name!r}, but there is no [{section}.{name}]; {hint}")
+        raise ConfigError(f"{path} names {shown(name)}, but there is no [{section}.{name}]; {hint}")
 
 
 def _check_name(name: str, path: str) -> None:
@@ -386,45 +361,78 @@ def _check_name(name: str, path: str) -> None:
 
 
 def _check_journal(url: str) -> None:
-    if not url:
-        raise ConfigError('journal.url is empty; write "sqlite:///holdfast.db" or "memory://"')
-    if _URL_USER.search(url):
+    if not url or url == _SQLITE:
         raise ConfigError(
-            "journal.url holds a password; a secret must not stand in a configuration"
+            f'journal.url is {url!r}, which names no file; write "sqlite:///holdfast.db" or '
+            '"memory://"'
+        )
+    # Nothing but its kind is shown: a URL may hold a password.
+    kind, slashes, _ = url.partition("://")
+    if slashes and not url.startswith(_SQLITE) and url != _MEMORY:
+        raise ConfigError(
+            f"journal.url begins with {kind}://, and such a journal is not known; write a path, "
+            f"{_SQLITE}PATH or {_MEMORY}"
         )
 
 
+def _check_currency(currency: str, path: str) -> None:
+    if not _CURRENCY.fullmatch(currency):
+        raise ConfigError(
+            f'{path} is {shown(currency)}; write it in capitals and digits, such as "USD"'
+        )
+
+
+def _check_broker(broker: str, mode: Mode, path: str) -> None:
+    modes = KINDS.get(broker)
+    if modes is None:
+        if not _FACTORY.fullmatch(broker):
+            known = ", ".join(sorted(KINDS))
+            raise ConfigError(
+                f"{path}.broker is {shown(broker)}; known are {known}, or write "
+                "package.module:factory"
+            )
+    elif mode not in modes:
+        raise ConfigError(
+            f"{path}.mode is {mode}, which broker {broker!r} does not serve; it serves "
+            f"{', '.join(sorted(modes))}"
+        )
+
+
+def _check_policies(desk: DeskPart, path: str) -> None:
+    """Refuse figures that no desk could mean."""
+    pricing = _pricing(desk.order_management)
+    where = f"{path}.order_management"
+    _check_offsets(pricing.offsets, where)
+    for name, offsets in pricing.strategies.items():
+        _check_offsets(offsets, f"{where}.strategy_overrides.{name}")
+    alerts, limits = desk.alerts, desk.limits
+    _check_range(alerts.window_minutes, 1, _DAY_MINUTES, f"{path}.alerts.window_minutes")
+    _check_range(alerts.cancel_rate_pct, 1, _PCT, f"{path}.alerts.cancel_rate_pct")
+    if limits.price_collar_pct is not None:
+        _check_range(limits.price_collar_pct, 0, _PCT, f"{path}.limits.price_collar_pct")
+    if not limits.margin_rate:
+        raise ConfigError(
+            f"{path}.limits.margin_rate is 0, with which orders cost nothing; give it above 0, or "
+            "leave capital out and set buying_power = false"
+        )
+
+
+def _check_offsets(offsets: Offsets, path: str) -> None:
+    if offsets.offset_mode == "bps":
+        _check_range(offsets.buy_offset, 0, _BPS - 1, f"{path}.buy_offset in bps")
+        _check_range(offsets.sell_offset, 0, _BPS - 1, f"{path}.sell_offset in bps")
+
+
+def _check_range(found: Decimal | int, least: int, most: int, path: str) -> None:
+    if not least <= found <= most:
+        raise ConfigError(f"{path} is {found}; it must be {least} to {most}")
+
+
 def _check_account(account: AccountPart, path: str) -> None:
-    if not account.broker:
-        raise ConfigError(f'{path}.broker is empty; write "paper", or package.module:factory')
-    for key, value in account.credentials.items():
-        where = f"{path}.credentials.{key}"
-        if not key.endswith(("_env", "_file")):
-            raise ConfigError(
-                f"{where} would hold a secret itself; write {key}_env = the name of an environment "
-                f"variable, or {key}_file = a path"
-            )
-        named = _VARIABLE.fullmatch(value) and not ("_" not in value and looks_secret(value))
-        if key.endswith("_env") and not named:
-            raise ConfigError(
-                f"{where} has {len(value)} characters that are no name of an environment variable; "
-                "put the secret into the environment and write down the variable's name"
-            )
-    _check_options(account.options, f"{path}.options")
-
-
-def _check_options(options: Mapping[str, object], path: str) -> None:
-    """Refuse secrets among what is handed on to somebody's own adapter."""
-    for key, value in options.items():
-        where = f"{path}.{key}"
-        if isinstance(value, dict):
-            _check_options(value, where)
-        elif (
-            isinstance(value, str)
-            and _SECRET_WORD.search(key)
-            and not key.endswith(("_env", "_file"))
-        ):
-            raise ConfigError(f"{where} would hold a secret itself; name it under credentials")
+    _check_broker(account.broker, account.mode, path)
+    _check_currency(account.currency, f"{path}.currency")
+    check_credentials(account.credentials, f"{path}.credentials")
+    check_options(account.options, f"{path}.options")
 
 
 __all__ = [

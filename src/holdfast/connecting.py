@@ -1,4 +1,4 @@
-"""Connects broker accounts, and alone names the kinds of broker that there are.
+"""Connects broker accounts: alone knows how each kind of broker is made.
 
 Rule 1: no path leads from paper to a live endpoint. A kind of broker says which modes it serves,
 and is told the mode that it is connected for.
@@ -10,6 +10,7 @@ import importlib
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -19,14 +20,22 @@ from msgspec import Struct
 from holdfast.brokers.dry_run import DryRunBroker
 from holdfast.brokers.paper import PaperBroker
 from holdfast.brokers.quotes_paper import PaperQuotes
+from holdfast.brokers.recorded_market import (
+    RecordedMarket,
+    Recording,
+    check_listed,
+    open_recording,
+)
 from holdfast.clock import NS_PER_MS, NS_PER_S, Clock
 from holdfast.config import AccountPart, Config, Mode, PaperPart
 from holdfast.domain.instruments import Instrument
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.masking import described, register_secret
 from holdfast.engine.quotes import QuoteBoard
-from holdfast.errors import ConfigError, HoldfastError
+from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.ports import Broker, Quotes
+from holdfast.schema import KINDS
+from holdfast.shape import shown
 from holdfast.venue.fees import Fees
 from holdfast.venue.latency import Latency
 from holdfast.venue.paper import Venue
@@ -52,11 +61,15 @@ class BrokerAccount(Struct, frozen=True, kw_only=True):
 
 
 class Connection(Struct, kw_only=True):
-    """A connected account. `quotes` is where its prices come from, `venue` the simulated one."""
+    """A connected account. `quotes` is where its prices come from, `venue` the simulated one.
+
+    `market` plays a recording on that venue once it is run.
+    """
 
     broker: Broker
     quotes: Quotes | None = None
     venue: Venue | None = None
+    market: RecordedMarket | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
 
@@ -113,10 +126,8 @@ def _paper(account: BrokerAccount) -> Connection:
     return Connection(broker=broker, quotes=quotes, venue=venue, close=broker.aclose)
 
 
-# The kinds of broker that a configuration may name.
-BROKERS: Final[dict[str, BrokerKind]] = {
-    "paper": BrokerKind(frozenset({"dry_run", "paper"}), _paper),
-}
+# How the kinds of broker are connected that are Holdfast's own.
+BROKERS: Final[dict[str, BrokerKind]] = {"paper": BrokerKind(KINDS["paper"], _paper)}
 
 
 def broker_kind(name: str, path: str = "broker") -> BrokerKind:
@@ -133,11 +144,15 @@ def broker_kind(name: str, path: str = "broker") -> BrokerKind:
     module, colon, attribute = name.partition(":")
     if not colon:
         known = ", ".join(sorted(BROKERS))
-        raise ConfigError(f"{path} is {name!r}; known are {known}, or give package.module:factory")
+        raise ConfigError(
+            f"{path} is {shown(name)}; known are {known}, or give package.module:factory"
+        )
     try:
         factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path} {name!r} cannot be loaded ({error}); mend the name") from None
+    except Exception as error:
+        raise ConfigError(
+            f"{path} {name!r} cannot be loaded ({described(error)}); mend the name or the module"
+        ) from error
     modes = getattr(factory, "modes", None)
     if not modes or isinstance(modes, str) or not set(modes) <= {"paper", "live"}:
         raise ConfigError(
@@ -164,23 +179,66 @@ def kind_of(config: Config, name: str) -> BrokerKind:
     return kind
 
 
-async def connect(config: Config, name: str, clock: Clock) -> tuple[Connection, QuoteBoard | None]:
-    """Connect an account of a configuration, in its mode.
+def check_modes(broker: object, mode: Mode, what: str = "the broker") -> None:
+    """Refuse a broker that does not declare a mode; see `holdfast.ports.Broker`.
+
+    Raises:
+        InputError: it declares others, or none.
+    """
+    modes, kind = getattr(broker, "modes", None), type(broker).__name__
+    if not isinstance(modes, frozenset | set | tuple | list) or not modes:
+        raise InputError(
+            f"{what}, a {kind}, declares no modes; give it an attribute modes: "
+            'frozenset({"paper"}) if it cannot reach real money, frozenset({"live"}) if it can'
+        )
+    if mode not in modes:
+        served = ", ".join(sorted(map(str, modes)))
+        raise InputError(
+            f"mode is {mode}, which {what}, a {kind}, does not serve; it serves {served}"
+        )
+
+
+def recording_of(config: Config, name: str) -> Recording | None:
+    """Read the recorded market of an account to its end; None where it has none.
+
+    Raises:
+        ConfigError: it cannot be read, or has a symbol that the account does not list.
+    """
+    part = config.account(name)
+    if part.broker != "paper" or not part.paper.market:
+        return None
+    try:
+        recording = open_recording([Path(part.paper.market)])
+        check_listed(recording, _instruments(config, part.currency))
+    except HoldfastError as error:
+        raise ConfigError(f"accounts.{name}.paper.market: {error}") from None
+    return recording
+
+
+def _instruments(config: Config, currency: str) -> tuple[Instrument, ...]:
+    return tuple(
+        config.instrument(symbol)
+        for symbol, terms in config.instruments.items()
+        if terms.currency == currency
+    )
+
+
+async def connect(
+    config: Config, name: str, clock: Clock, recording: Recording | None = None
+) -> tuple[Connection, QuoteBoard | None]:
+    """Connect an account of a configuration, in its mode; a simulated venue gets the recording.
 
     Raises:
         ConfigError: its broker does not serve the mode, or a credential is not there.
     """
     part, path, kind = config.account(name), f"accounts.{name}", kind_of(config, name)
+    what = f"{path}.broker {part.broker!r}"
     is_dry = part.mode == "dry_run"
     account = BrokerAccount(
         name=name,
         mode=part.mode,
         currency=part.currency,
-        instruments=tuple(
-            config.instrument(symbol)
-            for symbol, terms in config.instruments.items()
-            if terms.currency == part.currency
-        ),
+        instruments=_instruments(config, part.currency),
         credentials={} if is_dry else credentials(part, path),
         options=part.options,
         paper=part.paper,
@@ -189,26 +247,51 @@ async def connect(config: Config, name: str, clock: Clock) -> tuple[Connection, 
     now_ns = DeskTime(clock).now_ns
     if is_dry:
         ages = [config.policies_of(desk).quote_age_max_ms for desk in config.desks_of(name)]
-        return _dry_run(account, kind, now_ns, min(ages))
-    found = await _made(kind, account, f"{path}.broker {part.broker!r}")
-    return found, None if found.quotes is None else QuoteBoard(found.quotes, now_ns)
+        found, board = await _dry_run(account, kind, now_ns, min(ages), what)
+    else:
+        found = await _made(kind, account, what)
+        board = None if found.quotes is None else QuoteBoard(found.quotes, now_ns)
+    if recording is not None and found.venue is not None:
+        speed, delays = Decimal(part.paper.speed), _Delays(clock)
+        found.market = RecordedMarket(found.venue, recording, speed=speed, delays=delays)
+    return found, board
 
 
 async def _made(kind: BrokerKind, account: BrokerAccount, what: str) -> Connection:
-    """Let a factory connect; whatever goes wrong in somebody's own is told as theirs."""
+    """Let a factory connect, and look at what it made."""
+    found = await _called(kind.connect, account, f"{what} could not connect")
+    if not isinstance(found, Connection):
+        quotes, close = getattr(found, "quotes", None), getattr(found, "aclose", None)
+        found = Connection(broker=found, quotes=quotes, close=close)
     try:
-        made = kind.connect(account)
-        found = await made if inspect.isawaitable(made) else made
+        if not callable(getattr(found.broker, "submit", None)):
+            kind_name = type(found.broker).__name__
+            raise ConfigError(f"{what} made a {kind_name}; it must return a Broker")
+        check_modes(found.broker, account.mode, f"what {what} made")
+        if found.quotes is not None:
+            _check_quotes(found.quotes, what)
+    except InputError:
+        if found.close is not None:
+            await found.close()
+        raise
+    return found
+
+
+async def _called(make: Callable[[BrokerAccount], Any], account: BrokerAccount, what: str) -> Any:
+    """Call what somebody wrote; whatever goes wrong in it is told as theirs."""
+    try:
+        made = make(account)
+        return await made if inspect.isawaitable(made) else made
     except HoldfastError:
         raise
     except Exception as error:
-        raise ConfigError(f"{what} could not connect: {described(error)}") from error
-    if isinstance(found, Connection):
-        return found
-    if not callable(getattr(found, "submit", None)):
-        raise ConfigError(f"{what} made a {type(found).__name__}; it must return a Broker")
-    quotes, close = getattr(found, "quotes", None), getattr(found, "aclose", None)
-    return Connection(broker=found, quotes=quotes, close=close)
+        raise ConfigError(f"{what}: {described(error)}") from error
+
+
+def _check_quotes(source: object, what: str) -> None:
+    if not callable(getattr(source, "watch", None)):
+        kind = type(source).__name__
+        raise ConfigError(f"{what} has a {kind} for its quotes; it must be a source of Quotes")
 
 
 def credentials(part: AccountPart, path: str) -> dict[str, str]:
@@ -241,8 +324,12 @@ def _content(path: Path) -> str:
         return ""
 
 
-def _dry_run(
-    account: BrokerAccount, kind: BrokerKind, now_ns: Callable[[], int], age_max_ms: int
+async def _dry_run(
+    account: BrokerAccount,
+    kind: BrokerKind,
+    now_ns: Callable[[], int],
+    age_max_ms: int,
+    what: str,
 ) -> tuple[Connection, QuoteBoard | None]:
     """Connect nothing: orders are filled in memory, at the prices of the account's source."""
     venue, source = None, None
@@ -251,7 +338,10 @@ def _dry_run(
         source = PaperQuotes(venue, delays=_Delays(account.clock))
     else:
         make = getattr(kind.connect, "quotes", None)
-        source = make(account) if make is not None else None
+        if make is not None:
+            source = await _called(make, account, f"{what} could not give quotes")
+        if source is not None:
+            _check_quotes(source, what)
     board = QuoteBoard(source, now_ns) if source is not None else None
     latest = _no_quote if board is None else partial(board.latest, age_max_ms=age_max_ms)
     broker = DryRunBroker(latest)

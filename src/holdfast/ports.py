@@ -48,11 +48,15 @@ class Broker(Protocol):
     Errors: the four outcomes and nothing else. No adapter type, socket error or HTTP status
     crosses this line; an exception that does is taken as an unknown outcome.
     Cancellation: cancelling a call leaves its outcome unknown; the order may be live.
+    Modes: a broker declares those it may be used in, and is refused in others: "live" if it can
+    reach real money, "paper" if it cannot. One that is connected to either declares what it is
+    connected to; one that declares nothing is not used at all.
     Source: each adapter names the vendor's page, its date and the recorded reply that a rule was
     read from, next to the code that relies on it.
     """
 
     capabilities: Capabilities
+    modes: frozenset[str]
 
     async def submit(self, order: SubmitOrder) -> Outcome:
         """Place a new order; accepted means taken for handling, not working."""

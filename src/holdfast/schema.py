@@ -5,6 +5,7 @@ Names of keys are for ever: people have them in files. Seconds may be fractions,
 written as numbers or as texts; both are read exactly.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -18,8 +19,15 @@ _MS: Final = Decimal("0.001")
 _MILLION: Final = Decimal(1_000_000)
 Seconds: TypeAlias = Annotated[Decimal, Between(least=Decimal(0), most=_YEAR, step=_MS)]
 SecondsOrOff: TypeAlias = Annotated[Decimal, Between(least=-_YEAR, most=_YEAR, step=_MS)]
+# More often than ten times a second nobody is asked.
+Pause: TypeAlias = Annotated[Decimal, Between(least=Decimal("0.1"), most=_YEAR, step=_MS)]
+Percent: TypeAlias = Annotated[Decimal, Between(most=Decimal(100))]
+Count: TypeAlias = Annotated[int, Between(most=_MILLION)]
+Milliseconds: TypeAlias = Annotated[int, Between(most=Decimal(60_000))]
 Port: TypeAlias = Annotated[int, Between(most=Decimal(65_535))]
 Mode: TypeAlias = Literal["dry_run", "paper", "live"]
+# The kinds of broker that are Holdfast's own, and the modes that each serves.
+KINDS: Final[Mapping[str, frozenset[str]]] = {"paper": frozenset({"dry_run", "paper"})}
 OffsetMode: TypeAlias = Literal["bps", "absolute"]
 
 
@@ -35,7 +43,7 @@ class JournalPart(Section, frozen=True, kw_only=True):
     """
 
     url: str = "sqlite:///holdfast.db"
-    raw_days: int = 30
+    raw_days: Count = 30
     snapshot_every: Annotated[int, Between(least=Decimal(1))] = 20_000
 
 
@@ -43,7 +51,7 @@ class RatePart(Section, frozen=True, kw_only=True):
     """How many requests a broker account takes; off without `requests_per_second`."""
 
     requests_per_second: Annotated[Decimal, Between(least=_MS, most=_MILLION)] | None = None
-    burst: Annotated[int, Between(least=Decimal(1))] = 10
+    burst: Annotated[int, Between(least=Decimal(1), most=_MILLION)] = 10
 
 
 class PaperPart(Section, frozen=True, kw_only=True):
@@ -56,8 +64,8 @@ class PaperPart(Section, frozen=True, kw_only=True):
     cash: Decimal | None = None
     market: str = ""
     speed: Annotated[int, Between(least=Decimal(1), most=Decimal(10_000))] = 1
-    latency_ms: int = 0
-    jitter_ms: int = 0
+    latency_ms: Milliseconds = 0
+    jitter_ms: Milliseconds = 0
     seed: int = 1
     maker_fee_bps: Decimal = Decimal(0)
     taker_fee_bps: Decimal = Decimal(0)
@@ -68,13 +76,15 @@ class AccountPart(Section, frozen=True, kw_only=True):
 
     `broker` is a kind that Holdfast knows, or `package.module:factory` of your own. `credentials`
     are names: `api_key_env = "NAME"` of an environment variable, `api_key_file = "PATH"` of a
-    file. `options` are handed to a factory of your own as they are.
+    file. `options` are handed to a factory of your own as they are. What the broker told of the
+    account as a whole is asked anew once it is `account_ttl_seconds` old.
     """
 
     broker: str = "paper"
     mode: Mode = "paper"
     currency: str = "USD"
-    poll_interval_seconds: Seconds | None = None
+    poll_interval_seconds: Pause | None = None
+    account_ttl_seconds: Seconds = Decimal(5)
     credentials: dict[str, str] = {}
     rate: RatePart = RatePart()
     paper: PaperPart = PaperPart()
@@ -90,8 +100,8 @@ class ExecutionPart(Section, frozen=True, kw_only=True):
     cancel_after_by_strategy: dict[str, SecondsOrOff] = {}
     sweep_seconds: Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)] = Decimal(1)
     abandon_after_seconds: Seconds = Decimal(30)
-    max_retries: int = 3
-    max_resends: int = 2
+    max_retries: Count = 3
+    max_resends: Count = 2
     retry_first_seconds: Seconds = Decimal("0.5")
     retry_max_seconds: Seconds = Decimal(60)
     ack_wait_seconds: Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)] = Decimal(5)
@@ -100,11 +110,11 @@ class ExecutionPart(Section, frozen=True, kw_only=True):
     quiet_seconds: Seconds = Decimal(5)
     inferred_grace_seconds: Seconds = Decimal(2)
     quote_age_max_seconds: Seconds = Decimal(5)
-    finished_orders_max: int = 10_000
+    finished_orders_max: Count = 10_000
     requote_interval_seconds: Seconds = Decimal(1)
-    requote_minimum_ticks: int = 1
-    max_requotes_per_order: int = 10
-    max_requotes_per_symbol: int = 100
+    requote_minimum_ticks: Count = 1
+    max_requotes_per_order: Count = 10
+    max_requotes_per_symbol: Count = 100
 
 
 class OverridePart(Section, frozen=True, kw_only=True):
@@ -113,7 +123,7 @@ class OverridePart(Section, frozen=True, kw_only=True):
     offset_mode: OffsetMode | None = None
     buy_offset: Decimal | None = None
     sell_offset: Decimal | None = None
-    max_slippage_pct: Decimal | None = None
+    max_slippage_pct: Percent | None = None
 
 
 class OrderManagementPart(Section, frozen=True, kw_only=True):
@@ -122,8 +132,8 @@ class OrderManagementPart(Section, frozen=True, kw_only=True):
     offset_mode: OffsetMode = "bps"
     buy_offset: Decimal = Decimal(15)
     sell_offset: Decimal = Decimal(10)
-    max_slippage_pct: Decimal = Decimal("0.5")
-    poll_interval_seconds: Seconds = Decimal(15)
+    max_slippage_pct: Percent = Decimal("0.5")
+    poll_interval_seconds: Pause = Decimal(15)
     strategy_overrides: dict[str, OverridePart] = {}
 
 
@@ -139,8 +149,9 @@ class BreakerPart(Section, frozen=True, kw_only=True):
 class DeskPart(Section, frozen=True, kw_only=True):
     """A desk: a team's orders, positions and limits, on an account that others may share.
 
-    `broker` and `mode` in place of `account` give it an account of its own. `symbols` are the
-    instruments that it trades; none named: all in its account's currency.
+    `broker` and `mode` in place of `account` give it an account of its own, with the defaults for
+    the rest. `symbols` are the instruments that it trades; none named: all in its account's
+    currency.
     """
 
     account: str = ""

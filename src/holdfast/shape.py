@@ -6,13 +6,17 @@ Rule 2: an amount is never a float, and a value that might be a secret is never 
 Rule 3: a number is zero or more unless the schema says otherwise with `Between`.
 """
 
+import json
 import re
+import tomllib
 from collections.abc import Iterable
+from datetime import date, time
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from typing import get_type_hints as hints_of
 
 import msgspec
@@ -23,11 +27,18 @@ from holdfast.errors import ConfigError, HoldfastError
 
 _T = TypeVar("_T")
 
-# Switches off what has a default: neither TOML nor an environment has a word for nothing.
+# A file of many desks and instruments has some kilobytes; something larger is another file.
+FILE_BYTES_MAX: Final = 1_048_576
+# Switches off an amount that has a default: neither TOML nor an environment has a word for nothing.
 OFF: Final = "off"
 SHOWN_MAX: Final = 40
 # Long enough for a key, and made like one: such a value is not repeated on a screen or in a log.
 _SECRET: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9+/=_.~-]{16,}")
+# Made like nothing else: long, in both cases and with digits, or a key id as Alpaca has them.
+_TOKEN: Final = re.compile(
+    r"(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9_]{20,}|[AP]K[A-Z0-9]{18}|eyJ[\w-]+\.[\w.-]+"
+)
+_TOO_DEEP: Final = "tables or lists stand in each other too deep; no configuration needs that"
 
 
 class Between(Struct, frozen=True):
@@ -39,6 +50,8 @@ class Between(Struct, frozen=True):
 
 
 _ANY_SIZE: Final = Between()
+# What TOML and JSON have besides tables and lists.
+_PLAIN: Final = (str, int, float, Decimal, date, time, NoneType)
 
 
 def shaped(kind: type[_T], data: object, path: str = "") -> _T:
@@ -47,8 +60,53 @@ def shaped(kind: type[_T], data: object, path: str = "") -> _T:
     Raises:
         ConfigError: it does not fit; the message begins with the path of what does not.
     """
-    value: _T = _value(kind, data, path)
+    try:
+        value: _T = _value(kind, data, path)
+    except RecursionError:
+        raise ConfigError(_TOO_DEEP) from None
     return value
+
+
+def read_tables(file: Path) -> dict[str, object]:
+    """Return the tables in a `.toml` or `.json` file, every number exact.
+
+    Raises:
+        ConfigError: it cannot be read, or is no such file.
+    """
+    kinds = {".toml": _toml, ".json": _json}
+    if file.suffix not in kinds:
+        raise ConfigError(f"a file of kind {file.suffix!r} is not read; give a .toml or .json file")
+    try:
+        with file.open("rb") as opened:
+            body = opened.read(FILE_BYTES_MAX + 1)
+        text = body.decode()
+    except OSError as error:
+        raise ConfigError(f"it cannot be read ({error.strerror}); name a file that can") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"it is no UTF-8 text at byte {error.start}; save it as UTF-8") from None
+    if len(body) > FILE_BYTES_MAX:
+        raise ConfigError(f"it has more than {FILE_BYTES_MAX} bytes, which is no configuration")
+    if text.startswith("\ufeff"):
+        raise ConfigError("it begins with a byte order mark; save it as UTF-8 without one")
+    try:
+        data = kinds[file.suffix](text)
+    except ValueError as error:
+        raise ConfigError(f"it is no {file.suffix[1:].upper()}: {error}") from None
+    except RecursionError:
+        raise ConfigError(_TOO_DEEP) from None
+    if not isinstance(data, dict):
+        raise ConfigError("it holds no table; begin with one, such as [journal]")
+    return data
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is one that stands in a file by itself: no table, no list."""
+    return isinstance(value, _PLAIN)
+
+
+def is_token(text: str) -> bool:
+    """Tell whether a text can hardly be anything but a key or a token."""
+    return bool(_TOKEN.fullmatch(text))
 
 
 def looks_secret(text: str) -> bool:
@@ -57,9 +115,15 @@ def looks_secret(text: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message may show it."""
+    """Return a value as a message may show it; of what holds others its kind alone."""
     if isinstance(value, str) and looks_secret(value):
         return f"a text of {len(value)} characters"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if not is_plain(value):
+        return f"a {type(value).__name__}"
     text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}..."
 
@@ -80,9 +144,10 @@ def _value(kind: Any, data: object, path: str) -> Any:
         bounds = next((mark for mark in marks if isinstance(mark, Between)), bounds)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in {Union, UnionType}:
-        if data is None or data == OFF:
+        inner = next(each for each in arguments if each is not NoneType)
+        if data is None or (data == OFF and get_origin(inner) is not Literal):
             return None
-        return _value(next(each for each in arguments if each is not NoneType), data, path)
+        return _value(inner, data, path)
     if isinstance(kind, type) and issubclass(kind, Struct):
         return _struct(kind, data, path)
     if origin is dict:
@@ -109,9 +174,33 @@ def _value(kind: Any, data: object, path: str) -> Any:
     return data
 
 
+def _toml(text: str) -> object:
+    return tomllib.loads(text, parse_float=Decimal)
+
+
+def _json(text: str) -> object:
+    return json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_once)
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands there twice")
+        found[key] = value
+    return found
+
+
 def _table(data: object, path: str) -> dict[str, object]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path or 'the configuration'} is {shown(data)}; it must be a table")
+    for key in data:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path or 'the configuration'} has a key {key!r}; it must be a text")
     return data
 
 
@@ -126,7 +215,8 @@ def _fields(kind: type[Struct]) -> dict[str, Any]:
 
 def _struct(kind: type[Struct], data: object, path: str) -> Struct:
     fields = _fields(kind)
-    given = _table(data, path)
+    # What was made in code passes the same gate as what was read.
+    given = msgspec.structs.asdict(data) if isinstance(data, kind) else _table(data, path)
     for key in given:
         if key not in fields:
             raise ConfigError(f"{_under(path, key)} is not known; {closest(key, fields)}")
@@ -146,6 +236,8 @@ def _number(kind: type, data: object, path: str, bounds: Between) -> Decimal | i
             raise ConfigError(f"{path} is {shown(data)}; it must be a whole number")
         number: Decimal | int = data
     else:
+        if isinstance(data, str) and looks_secret(data):
+            raise ConfigError(f"{path} is {shown(data)}; it must be a number")
         try:
             number = amount(data, path, signed=True)
         except HoldfastError as error:
@@ -161,7 +253,7 @@ def _number(kind: type, data: object, path: str, bounds: Between) -> Decimal | i
 
 def _under(path: str, key: object) -> str:
     """Return the path of a key, in quotes where it has more than letters, digits, - and _."""
-    name = str(key)
+    name = "..." if is_token(str(key)) else str(key)
     if not re.fullmatch(r"[\w-]+", name):
         name = f'"{name[:SHOWN_MAX]}"'
     return f"{path}.{name}" if path else name

@@ -18,7 +18,6 @@ from typing import Any, Final, Self, TypeVar
 from holdfast.config import Mode
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
-from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY
 from holdfast.engine.manager import Manager
 from holdfast.engine.sync import EventsTwin, ManagerTwin
 from holdfast.errors import Closed, InputError
@@ -84,12 +83,12 @@ class OrderManager(ManagerTwin):
         broker: Broker | Callable[[], Broker] | None = None,
         quotes: Quotes | None = None,
         mode: Mode | None = None,
-        account: str = "paper",
-        currency: str = "USD",
-        instruments: Sequence[Instrument] = (),
+        account: str | None = None,
+        currency: str | None = None,
+        instruments: Sequence[Instrument] | None = None,
         settings: Settings | None = None,
-        poll_interval_ms: int = POLL_INTERVAL_MS,
-        snapshot_every: int = SNAPSHOT_EVERY,
+        poll_interval_ms: int | None = None,
+        snapshot_every: int | None = None,
         files: str | os.PathLike[str] | None = None,
     ) -> Iterator[Self]:
         """Open a desk for the length of a `with`; see `holdfast.OrderManager.open`.
@@ -102,7 +101,9 @@ class OrderManager(ManagerTwin):
             ConfigError: something in the configuration does not hold.
             JournalError: the journal cannot be used; its message says what to do.
         """
-        make = None if config is not None and broker is None else _maker(broker)
+        given: Any = broker
+        # Where `open` is going to refuse, nothing is connected first.
+        make = _maker(broker) if config is None and journal is not None else lambda: given
 
         async def start(stack: AsyncExitStack) -> AsyncOrderManager:
             opening = AsyncOrderManager.open(
@@ -110,7 +111,7 @@ class OrderManager(ManagerTwin):
                 desk=desk,
                 live=live,
                 journal=journal,
-                broker=None if make is None else make(),
+                broker=make(),
                 quotes=quotes,
                 mode=mode,
                 account=account,

@@ -4,32 +4,37 @@ Rule: live is armed twice, in the configuration and by whoever starts the progra
 alone is refused, and the message says which is missing. A desk keeps its mode for life.
 """
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from holdfast.brokers.dry_run import DryRunBroker
+from holdfast.brokers.recorded_market import RecordedMarket
 from holdfast.clock import Clock, SystemClock
-from holdfast.config import Config, Mode
-from holdfast.connecting import connect, kind_of
+from holdfast.config import Config, Mode, ms
+from holdfast.connecting import check_modes, connect, kind_of, recording_of
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
 from holdfast.engine.budget import RateRules
 from holdfast.engine.control import Control
-from holdfast.engine.desk_parts import POLL_INTERVAL_MS, SNAPSHOT_EVERY, Account, Options, Parts
+from holdfast.engine.desk_parts import Account, Options, Parts
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.desks import AccountPlan, OpenDesks
 from holdfast.engine.manager import Manager
 from holdfast.engine.quotes import QuoteBoard
-from holdfast.errors import ConfigError, InputError
+from holdfast.errors import ConfigError, HoldfastError, InputError
 from holdfast.journal.memory import MemoryJournal
 from holdfast.journal.sqlite import RAW_DAYS, SqliteJournal
 from holdfast.ports import Broker, Journal, Quotes
 from holdfast.venue.paper import Venue
+
+_log = logging.getLogger("holdfast.wiring")
 
 MEMORY: Final = "memory://"
 SQLITE: Final = "sqlite:///"
@@ -57,43 +62,42 @@ class OrderManager(Manager):
         broker: Broker | None = None,
         quotes: Quotes | None = None,
         mode: Mode | None = None,
-        account: str = "paper",
-        currency: str = "USD",
-        instruments: Sequence[Instrument] = (),
+        account: str | None = None,
+        currency: str | None = None,
+        instruments: Sequence[Instrument] | None = None,
         settings: Settings | None = None,
-        poll_interval_ms: int = POLL_INTERVAL_MS,
-        snapshot_every: int = SNAPSHOT_EVERY,
+        poll_interval_ms: int | None = None,
+        snapshot_every: int | None = None,
         files: str | os.PathLike[str] | None = None,
         clock: Clock | None = None,
-        epoch: str = "",
+        epoch: str | None = None,
     ) -> AsyncIterator[Self]:
         """Open a desk for the length of an `async with`.
 
         Either from a configuration, with `desk` where it has several; or from a journal and a
-        broker given here, with all else by name (`files` is a folder for JSONL files, one below it
-        for each desk). Live trading needs `live` (or HOLDFAST_LIVE=1)
-        beside the mode, in either form.
+        broker given here, with all else by name or as in `Options` (`files` is a folder for JSONL
+        files, one below it for each desk). Live trading needs `live` (or HOLDFAST_LIVE=1) beside
+        the mode, in either form. A journal that is open already is taken over as `start` says.
 
         Raises:
-            InputError: neither or both forms, live armed by halves, no such kind of journal, or
-                the journal's desk was opened with other terms.
+            InputError: neither or both forms, live armed by halves, a broker that does not serve
+                the mode, no such kind of journal, or the desk was opened with other terms before.
             ConfigError: something in the configuration does not hold.
             JournalError: the journal cannot be used; its message says what to do.
         """
-        options = Options(
-            desk=desk or "main",
-            account=account,
-            currency=currency,
-            mode=mode or ("dry_run" if isinstance(broker, DryRunBroker) else "paper"),
-            instruments=instruments,
-            settings=settings or Settings(),
-            poll_interval_ms=poll_interval_ms,
-            snapshot_every=snapshot_every,
-            files=None if files is None else Path(files),
-            epoch=epoch,
-        )
+        given = {
+            "mode": mode,
+            "account": account,
+            "currency": currency,
+            "instruments": instruments,
+            "settings": settings,
+            "poll_interval_ms": poll_interval_ms,
+            "snapshot_every": snapshot_every,
+            "files": files,
+            "epoch": epoch,
+        }
         if config is not None:
-            _check_alone(options, journal, broker, quotes)
+            _check_alone(given | {"journal": journal, "broker": broker, "quotes": quotes})
             checked = load_config(config)
             name = _only_desk(checked, desk)
             async with _opened(cls, checked, (name,), live, clock) as desks:
@@ -101,6 +105,7 @@ class OrderManager(Manager):
             return
         if journal is None or broker is None:
             raise InputError("give a configuration, or a journal and a broker")
+        options = _given_options(desk, broker, given)
         manager = await cls.start(
             journal=journal, broker=broker, options=options, clock=clock, quotes=quotes, live=live
         )
@@ -120,8 +125,9 @@ class OrderManager(Manager):
     ) -> Self:
         """Open a desk until `shutdown`.
 
-        `journal` is a file, `sqlite:///PATH`, `memory://`, or a journal that is open already and
-        then belongs to the manager.
+        `journal` is a file, `sqlite:///PATH`, `memory://`, or a journal that is open already. That
+        one is left as it is where an argument is refused; from then on it belongs to the manager,
+        and is closed with it, or at once where the desk cannot be opened on it.
 
         Raises:
             InputError: no such kind of journal, live armed by halves, a broker that does not
@@ -130,9 +136,12 @@ class OrderManager(Manager):
         """
         check_armed({f"account {options.account!r}": options.mode}, live=live)
         _check_broker(broker, options.mode)
+        _check_options(options)
         opened = open_journal(journal)
         try:
             time = DeskTime(clock or SystemClock())
+            if isinstance(broker, DryRunBroker):
+                broker.judge_age(time.now_ns, options.settings.policies.quote_age_max_ms)
             account = Account(
                 broker,
                 name=options.account,
@@ -183,11 +192,15 @@ class Desks(OpenDesks[_M]):
         live: bool = False,
         clock: Clock | None = None,
         journal: Journal | None = None,
+        play: bool = True,
     ) -> AsyncIterator["Desks[OrderManager]"]:
         """Open every desk for the length of an `async with`, on `journal` in place of the file's.
 
         Each account has a desk for what none of them placed; see `unclaimed`. Live trading needs
-        `live` (or HOLDFAST_LIVE=1) beside the mode in the configuration.
+        `live` (or HOLDFAST_LIVE=1) beside the mode in the configuration. Recorded markets of paper
+        accounts are played from their beginning; without `play` the caller moves the `venues`.
+        A journal given here is left as it is where the configuration or arming is refused; from
+        then on it is closed with the desks, or at once where they cannot be opened.
 
         Raises:
             ConfigError: something in the configuration does not hold.
@@ -196,7 +209,7 @@ class Desks(OpenDesks[_M]):
         """
         checked = load_config(config)
         names = tuple(checked.desks)
-        async with _opened(OrderManager, checked, names, live, clock, journal) as desks:
+        async with _opened(OrderManager, checked, names, live, clock, journal, play=play) as desks:
             yield desks
 
 
@@ -208,6 +221,8 @@ async def _opened(
     live: bool,  # noqa: FBT001 - handed through by position, as the others
     clock: Clock | None,
     journal: Journal | None = None,
+    *,
+    play: bool = True,
 ) -> AsyncIterator[Desks[_M]]:
     """Open desks of a checked configuration; one alone goes without an unclaimed desk."""
     accounts: dict[str, list[str]] = {}
@@ -216,12 +231,20 @@ async def _opened(
     check_armed({f"accounts.{name}": config.account(name).mode for name in accounts}, live=live)
     for name in accounts:
         kind_of(config, name)
+    recordings = {}
+    for name in accounts if play else ():
+        recordings[name] = await asyncio.to_thread(recording_of, config, name)
     if journal is None:
         journal = open_journal(config.journal.url, config.journal.raw_days)
     desks = Desks(config, journal, make, clock)
+    markets: dict[str, RecordedMarket] = {}
     try:
         for account, members in accounts.items():
-            connection, board = await connect(config, account, clock or SystemClock())
+            connection, board = await connect(
+                config, account, clock or SystemClock(), recordings.get(account)
+            )
+            if connection.market is not None:
+                markets[account] = connection.market
             if connection.venue is not None:
                 desks.venues[account] = connection.venue
             plan = AccountPlan(
@@ -230,6 +253,7 @@ async def _opened(
                 desks=tuple(_options(config, name) for name in members),
                 poll_interval_ms=config.poll_interval_ms(account),
                 rate=_rate(config, account),
+                account_ttl_ms=ms(config.account(account).account_ttl_seconds),
                 board=board,
                 unclaimed=set(members) == set(config.desks_of(account)),
                 close=connection.close,
@@ -242,8 +266,33 @@ async def _opened(
     async with (
         desks,
         _controlled(config.journal.url, {name: desks[name] for name in names}, clock),
+        _played(markets),
     ):
         yield desks
+
+
+@asynccontextmanager
+async def _played(markets: Mapping[str, RecordedMarket]) -> AsyncIterator[None]:
+    """Play recorded markets on their venues, each to its end."""
+    tasks = [
+        asyncio.create_task(_play(account, market), name=f"market of {account}")
+        for account, market in markets.items()
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _play(account: str, market: RecordedMarket) -> None:
+    try:
+        await market.run()
+    except HoldfastError as error:
+        _log.error("the market of account %s stands still: %s", account, error)
+    else:
+        _log.warning("the recording of account %s has ended; its last prices stand", account)
 
 
 @asynccontextmanager
@@ -298,12 +347,39 @@ def _only_desk(config: Config, desk: str | None) -> str:
     return next(iter(config.desks))
 
 
-def _check_alone(options: Options, *others: object) -> None:
+def _given_options(desk: str | None, broker: Broker, given: Mapping[str, Any]) -> Options:
+    """Return the options that were given by name; what was not is as `Options` has it."""
+    chosen = {name: each for name, each in given.items() if each is not None}
+    if desk is not None:
+        chosen["desk"] = desk
+    if "files" in chosen:
+        chosen["files"] = Path(chosen["files"])
+    chosen.setdefault("mode", "dry_run" if isinstance(broker, DryRunBroker) else "paper")
+    return Options(**chosen)
+
+
+def _check_alone(others: Mapping[str, object]) -> None:
     """Refuse what belongs to the other form of `open`."""
-    if options != Options(desk=options.desk) or any(each is not None for each in others):
+    found = [name for name, each in others.items() if each is not None]
+    if found:
         raise InputError(
-            "with a configuration give desk, live and clock alone; all else stands in the file"
+            "with a configuration give desk, live and clock alone; all else stands in the file, "
+            f"so leave out: {', '.join(found)}"
         )
+
+
+def _check_options(options: Options) -> None:
+    """Refuse what would be found wanting once something is recorded."""
+    for each in options.instruments:
+        if not isinstance(each, Instrument):
+            raise InputError(
+                f"instruments has {each!r}, which is no Instrument; make one with "
+                "Instrument.of(...)"
+            )
+    for name in ("poll_interval_ms", "snapshot_every"):
+        found = getattr(options, name)
+        if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+            raise InputError(f"{name} is {found!r}; it must be a whole number of 1 or more")
 
 
 def _check_broker(broker: Broker, mode: Mode) -> None:
@@ -313,12 +389,7 @@ def _check_broker(broker: Broker, mode: Mode) -> None:
             f"mode is {mode} and the broker a {type(broker).__name__}; a dry run, and nothing "
             "else, takes a DryRunBroker"
         )
-    modes = getattr(broker, "modes", None)
-    if modes is not None and mode not in modes:
-        raise InputError(
-            f"mode is {mode}, which this {type(broker).__name__} does not serve; "
-            f"it serves {', '.join(modes)}"
-        )
+    check_modes(broker, mode)
 
 
 def load_config(choice: ConfigChoice) -> Config:
@@ -358,6 +429,8 @@ def open_journal(choice: JournalChoice, raw_days: int = RAW_DAYS) -> Journal:
         JournalError: it cannot be used; its message says what to do.
     """
     if not isinstance(choice, str | os.PathLike):
+        if not callable(getattr(choice, "append", None)):
+            raise InputError(f"journal is {choice!r}; give a file, {SQLITE}PATH or {MEMORY}")
         return choice
     path = journal_path(choice)
     return MemoryJournal() if path is None else SqliteJournal(path, raw_days=raw_days)

@@ -4,9 +4,9 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+from holdfast.brokers.recorded_market import Recording, open_recording
 from holdfast.domain.instruments import Instrument
 from holdfast.testing.world import VirtualLoop, virtual
-from holdfast.trading.market_paper import Recording, open_recording
 from holdfast.trading.plugins import team_of
 from holdfast.trading.running import RunPlan, RunSummary, load_teams, paper_config, run
 

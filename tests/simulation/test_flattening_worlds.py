@@ -13,10 +13,11 @@ from holdfast.domain.effects import Effect, LookupOrder
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
+from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import NotSent, Outcome, Refused, Unknown
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.settings import Settings
-from holdfast.domain.values import Side, Status
+from holdfast.domain.values import OrderType, Side, Status
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.model_broker import Held, ModelBroker
 
@@ -41,6 +42,7 @@ class FlatteningWorld:
         can = Capabilities(
             unique_ids=choice(("forever", "while_open", "none")),
             cancel_by_wire_id=choice((True, False)),
+            order_types=choice((frozenset(OrderType), frozenset({OrderType.LIMIT}))),
         )
         self.broker = ModelBroker(can, is_final=choice((True, False)))
         self.desk = Desk(SETTINGS)
@@ -54,6 +56,9 @@ class FlatteningWorld:
         self.step(inputs.SetOpeningBalance(symbol="X", quantity=self.held, price="100"))
         for _ in range(choice((1, 2, 3))):
             self.submit(choice(("buy", "sell")), choice((5, 10)))
+        for _ in range(choice((0, 0, 4, 8))):
+            choice((self.cancel, self.deliver, self.fill, self.tell, self.end_unasked))()
+            self.desk.rest()
         self.step(inputs.EngageKillSwitch(by="ann", reason="out", action="flatten"))
 
     def submit(self, side: str, quantity: int) -> None:
@@ -63,6 +68,16 @@ class FlatteningWorld:
         self.step(inputs.Submit(request))
         if self.random.random() < 0.8:
             self.carry_out(*self.calls.pop(), "done")
+
+    def cancel(self) -> None:
+        """Somebody has an order cancelled shortly before."""
+        if active := list(self.desk.active()):
+            name = self.random.choice(active).client_order_id
+            self.step(inputs.Cancel(client_order_id=name))
+
+    def quote(self) -> None:
+        price = D(self.random.choice((95, 100, 105)))
+        self.step(inputs.Quoted((Quote(symbol="X", bid=price, ask=price, at_ns=self.now_ns),)))
 
     def step(self, given: Input, *, later_ms: int = 1) -> None:
         self.now_ns += later_ms * NS_PER_MS
@@ -171,7 +186,7 @@ class FlatteningWorld:
     def run(self) -> None:
         """Let anything happen, then let everything come to rest."""
         often: list[Callable[[], None]] = [self.deliver, self.deliver, self.deliver, self.fill]
-        now_and_then = [self.tell, self.answer_late, self.wait, self.end_unasked]
+        now_and_then = [self.tell, self.answer_late, self.wait, self.end_unasked, self.quote]
         for _ in range(STEPS):
             rarely = [self.crash, self.poll] if self.random.random() < 0.2 else []
             self.random.choice([*often, *now_and_then, *rarely])()
@@ -189,6 +204,7 @@ class FlatteningWorld:
             if self.is_exit(held):
                 self.broker.fill(held.broker_order_id, held.quantity, D(100))
         self.step(inputs.Tick(), later_ms=POLL_MS)
+        self.quote()
         self.poll()
 
     def check_exits(self) -> None:
@@ -197,7 +213,9 @@ class FlatteningWorld:
         assert len(exits) <= 1
         for held in exits:
             closable = self.position() if held.side is Side.SELL else -self.position()
-            assert held.quantity - held.own <= closable
+            beside = [one for one in self.working() if one.side is held.side and one is not held]
+            could = sum((one.quantity - one.own for one in beside), held.quantity - held.own)
+            assert could <= closable
 
 
 @pytest.mark.parametrize("first", range(0, WORLDS, WORLDS_PER_TEST))

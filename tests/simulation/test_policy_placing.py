@@ -133,7 +133,7 @@ async def test_an_offset_past_the_slippage_guard_is_refused() -> None:
 @virtual
 async def test_an_offset_that_leaves_nothing_of_the_price_is_refused() -> None:
     """10 off a reference of 5 must be positive, and is not sent (39)."""
-    pricing = ABSOLUTE | {"buy_offset": 10, "max_slippage_pct": 1_000}
+    pricing = ABSOLUTE | {"buy_offset": 10, "max_slippage_pct": 100}
     async with paper(pricing, **LIMIT_ONLY) as desk:
         with pytest.raises(InputError, match="must be positive"):
             await desk.place("buy", "5")

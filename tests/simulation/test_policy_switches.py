@@ -471,3 +471,25 @@ async def test_a_desk_at_the_accounts_rate_does_not_hold_up_anothers_cancel() ->
     assert (of_beta, of_nobody) == ([mine.wire_id], [])
     assert mine.wire_id not in of_alpha
     assert there - of_alpha == {mine.wire_id}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="an entry that waits in the account link for its turn is not withdrawn"
+)
+@virtual
+async def test_no_entry_that_waits_for_its_turn_leaves_past_the_kill_switch() -> None:
+    """Once engaging returns, what had not left by then never reaches the venue (43)."""
+    async with Desks.open(shared(5, 5), clock=virtual_clock()) as desks:
+        alpha, venue = desks["alpha"], desks.venues["main"]
+        await asyncio.sleep(10)
+        for n in range(200):
+            await alpha.place_limit_order("TSLA", "buy", 1, D(2_000 + n) / 100)
+        await asyncio.sleep(1)
+        asked_ns = LoopScheduler().now_ns()
+        await alpha.engage_kill_switch(by="ann", reason="fire drill")
+        await asyncio.sleep(60)
+        orders = venue.orders("main")
+
+    assert {order.status for order in orders} == {Status.CANCELED}
+    on_their_way_ns = 20_000_000
+    assert max(order.created_ns for order in orders) <= asked_ns + on_their_way_ns

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.brokers.recorded_market import open_recording
 from holdfast.domain.desk import Desk
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
@@ -21,7 +22,6 @@ from holdfast.engine.recovery import recover
 from holdfast.errors import ConfigError, InputError
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.testing.world import VirtualLoop, virtual
-from holdfast.trading.market_paper import open_recording
 from holdfast.trading.plugins import team_of
 from holdfast.trading.running import (
     RunPlan,

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from holdfast.config import AccountPart, Config, DeskPart, ExecutionPart
-from holdfast.domain.policies import Offsets
+from holdfast.domain.policies import Limits, Offsets
 from holdfast.errors import ConfigError, InputError
 
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples/holdfast.toml"
@@ -183,7 +183,7 @@ def test_what_the_example_calls_a_default_is_the_default() -> None:
         ({"sessions": {"x": {"opens": "25:00"}}}, "sessions.x: time is '25:00'"),
         ({"sessions": {"x": {"days": [7]}}}, "sessions.x: days is (7,)"),
         ({"service": {"port": 70_000}}, "service.port is 70000; it must be at most 65535"),
-        ({"journal": {"url": ""}}, "journal.url is empty"),
+        ({"journal": {"url": ""}}, "journal.url is '', which names no file"),
         ({"accounts": {"m": {"mode": "demo"}}}, "accounts.m.mode is 'demo'; it must be one of"),
         ({"accounts": {"m": {}}}, "desks.alpha.account is missing; write account = ... (m)"),
         (
@@ -194,6 +194,60 @@ def test_what_the_example_calls_a_default_is_the_default() -> None:
             {"accounts": {"alpha": {}}, "desks": {"alpha": {"mode": "paper"}}},
             "but [accounts.alpha] is another",
         ),
+        ({"journal": {"url": "postgresql://h/d"}}, "journal.url begins with postgresql://, and"),
+        ({"journal": {"url": "sqlite://x.db"}}, "begins with sqlite://, and such a journal is not"),
+        ({"journal": {"url": "sqlite:///"}}, "which names no file; write"),
+        ({"accounts": {"m": {"broker": "alpaka"}}}, "accounts.m.broker is 'alpaka'; known are pap"),
+        ({"accounts": {"m": {"broker": ""}}}, "accounts.m.broker is ''; known are paper, or write"),
+        ({"accounts": {"m": {"mode": "live"}}}, "accounts.m.mode is live, which broker 'paper' d"),
+        ({"desks": {"alpha": {"mode": "live"}}}, "desks.alpha.mode is live, which broker 'paper'"),
+        ({"desks": {"alpha": {"mode": "off"}}}, "desks.alpha.mode is 'off'; it must be one of"),
+        ({"accounts": {"m": {"currency": ""}}}, "accounts.m.currency is ''; write it in capitals"),
+        ({"accounts": {"m": {"currency": "usd"}}}, "accounts.m.currency is 'usd'; write it in c"),
+        ({"instruments": {"T": {"currency": "usd"}}}, "instruments.T.currency is 'usd'; write"),
+        (
+            {"accounts": {"m": {"credentials": {"k_env": "A", "k_file": "b"}}}},
+            "accounts.m.credentials.k_file stands beside another place for k",
+        ),
+        ({"accounts": {"m": {"credentials": {"_env": "A"}}}}, "_env would hold a secret itself"),
+        ({"accounts": {"m": {"credentials": {"k_file": ""}}}}, "0 characters that are no path"),
+        ({"accounts": {"m": {"options": {"x": object()}}}}, "options.x is a object; it must be"),
+        (
+            {"instruments": {"T": {}}, "desks": {"alpha": {"symbols": ["T", "T"]}}},
+            "desks.alpha.symbols names 'T' twice",
+        ),
+        (
+            {"desks": {"alpha": {"order_management": {"buy_offset": 20_000}}}},
+            "desks.alpha.order_management.buy_offset in bps is 20000; it must be 0 to 9999",
+        ),
+        (
+            {
+                "desks": {
+                    "alpha": {
+                        "order_management": {"strategy_overrides": {"s": {"sell_offset": 10_000}}}
+                    }
+                }
+            },
+            "order_management.strategy_overrides.s.sell_offset in bps is 10000",
+        ),
+        (
+            {"desks": {"alpha": {"order_management": {"max_slippage_pct": 500}}}},
+            "max_slippage_pct is 500; it must be at most 100",
+        ),
+        (
+            {"desks": {"alpha": {"order_management": {"poll_interval_seconds": 0}}}},
+            "poll_interval_seconds is 0; it must be 0.1 or more",
+        ),
+        (
+            {"desks": {"alpha": {"alerts": {"cancel_rate_pct": 1_000}}}},
+            "desks.alpha.alerts.cancel_rate_pct is 1000; it must be 1 to 100",
+        ),
+        (
+            {"desks": {"alpha": {"limits": {"price_collar_pct": 101}}}},
+            "desks.alpha.limits.price_collar_pct is 101; it must be 0 to 100",
+        ),
+        ({"desks": {"alpha": {"limits": {"margin_rate": 0}}}}, "margin_rate is 0, with which"),
+        ({"desks": {1: {}}}, "desks has a key 1; it must be a text"),
         (
             {
                 "instruments": {"DAX": {"currency": "EUR"}},
@@ -213,6 +267,7 @@ def test_what_does_not_hold_is_named_by_its_path(tables: Any, message: str) -> N
 
 
 SECRET: Final = "PK3XQ5ABCDEF12345678"
+STRIPE: Final = "sk_live_4eC39HqLyjWDarjtT1zdp7dc"
 
 
 @pytest.mark.parametrize(
@@ -221,6 +276,17 @@ SECRET: Final = "PK3XQ5ABCDEF12345678"
         {"accounts": {"m": {"credentials": {"api_key": SECRET}}}},
         {"accounts": {"m": {"credentials": {"api_key_env": SECRET}}}},
         {"accounts": {"m": {"credentials": {"api_key_env": "not a name"}}}},
+        {"accounts": {"m": {"credentials": {"api_key_env": STRIPE}}}},
+        {"accounts": {"m": {"credentials": {"api_key_file": STRIPE}}}},
+        {"accounts": {"m": {"options": {"logins": [{"password": SECRET}]}}}},
+        {"accounts": {"m": {"options": {"pwd": SECRET}}}},
+        {"accounts": {"m": {"options": {"tokens": [SECRET]}}}},
+        {"accounts": {"m": {"options": {"plain": STRIPE}}}},
+        {"accounts": {"m": {"broker": STRIPE}}},
+        {"accounts": {"m": {"currency": STRIPE}}},
+        {"accounts": {STRIPE: {"modee": "paper"}}},
+        {"accounts": {"m": {"mode": {"api_key": SECRET}}}},
+        {"accounts": {"m": {"rate": {"requests_per_second": SECRET}}}},
         {"accounts": {"m": {"options": {"deep": {"api_secret": SECRET}}}}},
         {"accounts": {"m": {"mode": SECRET}}},
         {"journal": {"url": f"postgresql://me:{SECRET}@host/db"}},
@@ -232,6 +298,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tables: Any) -> None:
         parsed(**tables, desks={"alpha": {"account": "m"} if "accounts" in tables else {}})
 
     assert SECRET not in str(caught.value)
+    assert STRIPE not in str(caught.value)
 
 
 def test_names_of_credentials_are_taken() -> None:
@@ -270,6 +337,9 @@ def test_toml_and_json_are_the_same(tmp_path: Path) -> None:
         ("a.json", '{"desks": {}, "desks": {}}', "key 'desks' stands there twice"),
         ("a.json", '{"desks": {"a": {"limits": {"capital": NaN}}}}', "NaN is no number"),
         ("a.json", "[]", "it holds no table"),
+        ("a.toml", "\ufeff[desks.a]", "begins with a byte order mark; save it as UTF-8 without"),
+        ("a.json", '{"desks":' + "[" * 100_000 + "]" * 100_000 + "}", "in each other too deep"),
+        ("a.toml", "x = " + "[" * 100_000 + "]" * 100_000, "in each other too deep"),
         ("a.yaml", "", "a file of kind '.yaml' is not read; give a .toml or .json file"),
         ("a.toml", "[desks.a]\nacount = 'x'", "desks.a.acount is not known"),
         ("a.toml", "x = '" + "y" * 1_048_600 + "'", "more than 1048576 bytes"),
@@ -353,11 +423,35 @@ def test_a_configuration_made_in_code_passes_the_same_gate() -> None:
     broken = Config(desks={"alpha": DeskPart(execution=ExecutionPart(max_retries=-1))})
     lost = Config(desks={"alpha": DeskPart(account="x")}, accounts={"y": AccountPart()})
 
-    assert held.checked() is held
+    assert held.checked() == held
     with pytest.raises(ConfigError, match=r"desks\.alpha\.execution\.max_retries is -1"):
         broken.checked()
     with pytest.raises(ConfigError, match=r"there is no \[accounts.x\]"):
         lost.checked()
+
+
+@pytest.mark.parametrize("data", [None, [1], 5, {"desks": None}, {"desks": {"a": None}}])
+def test_what_is_no_table_is_refused(data: Any) -> None:
+    """Whatever is given, the answer is a configuration or an error of it."""
+    with pytest.raises(ConfigError, match="it must be a table"):
+        Config.parse(data)
+
+
+def test_what_is_no_path_is_refused() -> None:
+    """A number is neither a path nor a configuration."""
+    path: Any = 3
+    with pytest.raises(ConfigError, match="a configuration is 3; give a path, or a Config"):
+        Config.load(path)
+
+
+def test_a_checked_configuration_has_the_types_of_its_keys() -> None:
+    """Tables and numbers that stand in for parts and amounts become those."""
+    desks: Any = {"alpha": {"limits": {"capital": 5}}, "beta": DeskPart(symbols=())}
+
+    config = Config(desks=desks).checked()
+
+    assert config.desks["alpha"] == DeskPart(limits=Limits(capital=Decimal(5)))
+    assert isinstance(config.desks["alpha"].limits.capital, Decimal)
 
 
 def test_desks_share_an_account_and_its_most_eager_poll() -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from holdfast.clock import NS_PER_MS
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.quotes import Quote
@@ -95,20 +96,30 @@ class DryRunBroker:
     """A broker of nothing but memory.
 
     It follows the quotes (`quoted`), so that resting orders are looked at as they come. `quotes`
-    returns the quote of a symbol that is fresh enough to trade at, or None; without it the latest
-    quote that was told is traded at, whatever its age.
+    returns the quote of a symbol that is fresh enough to trade at, or None; without it that is the
+    latest one that was told, by the age that a desk bounds (`judge_age`) as it opens.
     """
+
+    modes = frozenset({"dry_run"})
 
     def __init__(self, quotes: Callable[[str], Quote | None] | None = None) -> None:
         self.capabilities = CAPABILITIES
-        self._told: dict[str, Quote] = {}
-        self._quotes = quotes or self._told.get
+        self._told: dict[str, tuple[Quote, int]] = {}  # with the time of its arrival
+        self._now_ns: Callable[[], int] = lambda: 0
+        self._age_max_ns = 0
+        self._quotes = quotes or self._fresh
         self._working: dict[str, dict[str, _Order]] = {}  # by symbol, then by broker order id
         self._orders: dict[str, _Order] = {}  # by every wire id and broker order id
         self._ended: dict[str, _Order] = {}
         self._fills: tuple[list[_Order], list[_Order]] = ([], [])  # before the last poll, and since
         self._on_report: Callable[[Report], None] | None = None
         self._missed = False
+
+    def judge_age(self, now_ns: Callable[[], int], age_max_ms: int) -> None:
+        """Trade at no quote older than this, where the quotes are not judged by somebody else."""
+        self._now_ns, self._age_max_ns = now_ns, age_max_ms * NS_PER_MS
+        # What was told before was told at an unknown time.
+        self._told.clear()
 
     async def submit(self, order: SubmitOrder) -> Outcome:
         """Take a new order, and fill it at once where the quote says so; see `Broker.submit`."""
@@ -211,9 +222,9 @@ class DryRunBroker:
         finally:
             self._on_report = None
 
-    def quoted(self, quote: Quote, age_ns: int = 0) -> None:  # noqa: ARG002 - `quotes` judges age
+    def quoted(self, quote: Quote, age_ns: int = 0) -> None:
         """Look at the resting orders of a symbol, whose quote has changed."""
-        self._told[quote.symbol] = quote
+        self._told[quote.symbol] = (quote, self._now_ns() - age_ns)
         orders = self._working.get(quote.symbol)
         fresh = self._quotes(quote.symbol) if orders else None
         if not orders or fresh is None:
@@ -225,6 +236,10 @@ class DryRunBroker:
                 self._fill(order, price if rested is None else rested)
             else:
                 _follow(order, fresh)
+
+    def _fresh(self, symbol: str) -> Quote | None:
+        quote, at_ns = self._told.get(symbol, (None, 0))
+        return quote if self._now_ns() - at_ns <= self._age_max_ns else None
 
     def _arrive(self, order: _Order, quote: Quote | None) -> None:
         price = None if quote is None else _price(order, quote)

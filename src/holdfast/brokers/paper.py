@@ -75,6 +75,8 @@ class PaperBroker:
             the account's orders instead of asking by id, as at brokers that cannot be asked.
     """
 
+    modes = frozenset({"paper"})
+
     def __init__(
         self,
         venue: Venue,

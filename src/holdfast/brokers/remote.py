@@ -58,8 +58,11 @@ _LOST: Final = "the connection was lost before an answer came"
 class RemoteBroker:
     """An account behind a socket as a broker. Make one with `connect`, end it with `aclose`.
 
-    `capabilities` and `instruments` are what the other end said when it was last reached.
+    `capabilities` and `instruments` are what the other end said when it was last reached. It cannot
+    say what money is behind it, so this is for simulators alone.
     """
+
+    modes = frozenset({"paper"})
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name the socket; `connect` also reaches it. Raises InputError for too long a path."""

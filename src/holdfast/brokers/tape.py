@@ -76,6 +76,7 @@ class TapeBroker:
     """
 
     capabilities = CAPABILITIES
+    modes = frozenset({"paper"})
 
     def __init__(self, symbol: str) -> None:
         """Open a venue that trades one symbol and has no order yet."""

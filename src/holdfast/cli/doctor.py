@@ -30,6 +30,8 @@ ANSWER_WAIT_MAX_S: Final = 15.0
 # The clocks may differ by so much while they are watched; NTP slews by far less.
 DRIFT_MAX_NS: Final = 200 * NS_PER_MS
 WATCHED_S: Final = 0.2
+# A finding names paths and advice, and is cut no sooner.
+TEXT_MAX: Final = 2_000
 # 2025: before that this program did not exist, so a clock that says so is wrong.
 EARLIEST_NS: Final = 1_735_689_600 * NS_PER_S
 
@@ -53,7 +55,11 @@ def doctor(*, config: Path, common: Common = NOTHING_SAID) -> int:
     config: Path
         The configuration, a .toml or .json file.
     """
+    from holdfast.engine.masking import masked
+
     checks = asyncio.run(examined(config))
+    # Paths and names may hold what should stand elsewhere.
+    checks = [Check(c.name, c.status, masked(c.text, TEXT_MAX)) for c in checks]
     failed = [check for check in checks if check.status == "failed"]
     if common.json:
         rows = [{"name": c.name, "status": c.status, "text": c.text} for c in checks]
@@ -80,12 +86,21 @@ async def examined(path: Path) -> list[Check]:
         *_journal(config),
         await _clock(),
         *[each for name in _accounts(config) for each in await _account(config, name)],
+        *_unused(config),
         *_limits(config),
     ]
 
 
 def _accounts(config: "Config") -> list[str]:
     return list(dict.fromkeys(config.account_of(desk) for desk in config.desks))
+
+
+def _unused(config: "Config") -> Iterator[Check]:
+    """Look at accounts that no desk uses: nothing is connected there, whatever they say."""
+    for name in config.accounts:
+        if not config.desks_of(name):
+            text = 'no desk uses it; write account = "..." at a desk, or take it out'
+            yield Check(f"account {name}", "note", text)
 
 
 # The journal.
@@ -226,6 +241,7 @@ async def _account(config: "Config", name: str) -> list[Check]:
         armed = os.environ.get(LIVE_VARIABLE) == "1"
         how = f"{LIVE_VARIABLE}=1 is set" if armed else f"start with --live or {LIVE_VARIABLE}=1"
         checks.append(Check(title, "note", f"live: real money moves; {how}"))
+    checks.extend(_market(config, name))
     if part.mode == "dry_run":
         return [*checks, Check(title, "ok", "no broker is connected in a dry run")]
     secrets = _secrets(config, name)
@@ -234,6 +250,23 @@ async def _account(config: "Config", name: str) -> list[Check]:
         if secrets.status == "failed":
             return checks
     return [*checks, await _reached(config, name)]
+
+
+def _market(config: "Config", name: str) -> Iterator[Check]:
+    """Read an account's recorded market to its end."""
+    from holdfast.connecting import recording_of
+    from holdfast.errors import HoldfastError
+
+    try:
+        recording = recording_of(config, name)
+    except HoldfastError as error:
+        yield Check(f"account {name}", "failed", str(error))
+        return
+    if recording is not None:
+        symbols = ", ".join(each.symbol for each in recording.instruments)
+        yield Check(
+            f"account {name}", "ok", f"market {config.account(name).paper.market}: {symbols}"
+        )
 
 
 def _secrets(config: "Config", name: str) -> Check | None:

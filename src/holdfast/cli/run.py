@@ -112,10 +112,10 @@ def _plan(
     pace: PaceOptions,
 ) -> "RunPlan":
     """Read and check everything that the command names."""
+    from holdfast.brokers.recorded_market import check_speed, open_recording
     from holdfast.config import Config
     from holdfast.errors import InputError
     from holdfast.trading import running
-    from holdfast.trading.market_paper import check_speed, open_recording
     from holdfast.trading.plugins import teams_of
 
     _check_seconds("interval", pace.interval, 0.001)

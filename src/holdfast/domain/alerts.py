@@ -15,11 +15,13 @@ HIGH_CANCEL_RATE: Final = "high_cancel_rate"
 FREQUENT_TIMEOUTS: Final = "frequent_timeouts"
 # What is kept of a caller's text.
 TEXT_LENGTH_MAX: Final = 500
+# Alerts that callers may have written singly within a minute; more of them are counted.
+ALERTS_PER_MINUTE_MAX: Final = 60
 _NS_PER_MINUTE: Final = 60 * NS_PER_S
 
 
 def raise_alert(desk: "Desk", given: Raise) -> None:
-    """Journal something that people should see.
+    """Journal something that people should see; what comes too fast is counted with the next.
 
     Raises:
         InputError: the code is no id, or the text no text.
@@ -27,8 +29,22 @@ def raise_alert(desk: "Desk", given: Raise) -> None:
     code = check_id(given.code, "code")
     text = check_text(given.text, "text")[:TEXT_LENGTH_MAX]
     names = [check_text(getattr(given, name), name)[:64] for name in ("symbol", "strategy")]
+    memo, minute = desk.memo, desk.now_ns // _NS_PER_MINUTE
+    count = memo.alerts[1] + 1 if memo.alerts[0] == minute else 1
+    memo.alerts = (minute, count)
+    if count > ALERTS_PER_MINUTE_MAX:
+        memo.unraised += 1
+        return
+    repeats, memo.unraised = memo.unraised, 0
     desk.out(
-        e.AlertRaised(at_ns=desk.now_ns, code=code, text=text, symbol=names[0], strategy=names[1])
+        e.AlertRaised(
+            at_ns=desk.now_ns,
+            code=code,
+            text=text,
+            symbol=names[0],
+            strategy=names[1],
+            repeats=repeats,
+        )
     )
 
 

@@ -8,7 +8,7 @@ Rule 2: exits never ask it.
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
-from holdfast.domain.days import daily_loss, turn_valued_day
+from holdfast.domain.days import DAILY_LOSS, daily_loss, keep_day
 from holdfast.domain.guard import NS_PER_S
 from holdfast.domain.inputs import CloseBreaker
 from holdfast.domain.order import Order, Stage
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 # Why it opened, and why it closed; stable codes.
 BROKER_FAILURES: Final = "BROKER_FAILURES"
 INSUFFICIENT_FUNDS: Final = "INSUFFICIENT_FUNDS"
-DAILY_LOSS: Final = "DAILY_LOSS"
 PROBE_ACCEPTED: Final = "PROBE_ACCEPTED"
 PROBE_ANSWERED: Final = "PROBE_ANSWERED"
+# The submit of a probe that has no answer yet, or that is being looked up.
+_UNDECIDED: Final = frozenset({Stage.WAITING, Stage.ACKNOWLEDGED, Stage.UNKNOWN})
 # More doublings than any bound in milliseconds has room for.
 _DOUBLINGS_MAX: Final = 40
 
 
-def check_breaker(desk: "Desk") -> None:
+def check_breaker(desk: "Desk", *, is_new: bool = True) -> None:
     """Let an entry pass, or refuse it; what passes a half-open breaker must be noted as its probe.
+
+    An open order that would grow (`is_new=False`) cannot try whether the broker takes a new one.
 
     Raises:
         OrderRefused: BREAKER_OPEN.
@@ -49,12 +52,12 @@ def check_breaker(desk: "Desk") -> None:
             reason=breaker.reason,
             seconds_left=-(-left_ns // NS_PER_S),
         )
-    if breaker.probe:
+    if breaker.probe or not is_new:
         raise refused(
             "BREAKER_OPEN",
-            "one entry tries whether it works again; repeat this one when that is decided",
+            "one new entry tries whether it works again; repeat this when that is decided",
             reason=breaker.reason,
-            probe=breaker.probe,
+            probe=breaker.probe or "none",
         )
 
 
@@ -96,8 +99,8 @@ def judge(desk: "Desk", news: list[e.AnyEvent]) -> None:
             _open(desk, BROKER_FAILURES, f"{breaker.failures} calls in a row had no usable answer")
         elif news and policies.breaker.insufficient_funds:
             _judge_funds(desk, news)
-    if policies.limits.daily_loss_max is not None and desk.guard.day.ends_ns:
-        turn_valued_day(desk)
+    if policies.limits.daily_loss_max is not None:
+        keep_day(desk)
         _judge_loss(desk)
 
 
@@ -123,7 +126,7 @@ def _judge_probe(desk: "Desk") -> None:
 
 def _is_undecided(order: Order) -> bool:
     submit = order.wish(0)
-    return submit is not None and submit.stage in {Stage.WAITING, Stage.ACKNOWLEDGED}
+    return submit is not None and submit.stage in _UNDECIDED
 
 
 def _is_answered(order: Order) -> bool:
@@ -148,14 +151,15 @@ def _judge_loss(desk: "Desk") -> None:
         return
     loss = _loss(desk)
     if loss is not None:
-        left_ns = desk.guard.day.ends_ns - desk.wall_ns
-        _open_until(desk, DAILY_LOSS, desk.now_ns + left_ns, loss)
+        _open_until(desk, DAILY_LOSS, desk.guard.day.until_ns, loss)
 
 
 def _loss(desk: "Desk") -> str | None:
-    """Name the day's loss where it is above its bound."""
+    """Name the day's loss where it is known to be above its bound."""
     most = desk.settings.policies.limits.daily_loss_max
     if most is None:
         return None
     lost = daily_loss(desk)
-    return f"daily loss of {lost} above the bound of {most}" if lost > most else None
+    if lost is None or lost <= most:
+        return None
+    return f"daily loss of {lost} above the bound of {most}"

@@ -6,7 +6,7 @@ again; with another request it is a conflict.
 Rule 3: exits pass up to what is left to close (`exits.py`); all else meets the limits first.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain.attend import want_gone
@@ -25,8 +25,9 @@ from holdfast.domain.inputs import (
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.limits import Entry, check_entry, look_alike
 from holdfast.domain.order import Order
+from holdfast.domain.persons import check_person
 from holdfast.domain.policies import Policies
-from holdfast.domain.pricing import price
+from holdfast.domain.pricing import check_slippage, price
 from holdfast.domain.quotes import Quote, fresh_quote
 from holdfast.domain.replacing import REPLACES_OPEN_MAX, change_terms
 from holdfast.domain.requests import (
@@ -35,8 +36,9 @@ from holdfast.domain.requests import (
     check_names,
     check_plain,
     check_request,
+    check_text,
 )
-from holdfast.domain.values import ID_LENGTH_MAX, Status, TimeInForce, amount, check_id
+from holdfast.domain.values import ID_LENGTH_MAX, Status, TimeInForce, amount
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import (
     IdempotencyConflict,
@@ -50,12 +52,15 @@ from holdfast.errors import (
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
+_VERDICTS: Final = ("never_sent", "canceled", "look_again")
+
 
 def submit(desk: "Desk", command: Submit) -> tuple[int, bool]:
     """Take a new order; return its number, and True where it is one that exists already.
 
     Raises:
-        InputError: the request is not a possible order; see `check_request`.
+        InputError: the request is not a possible order; see `check_request`. An entry may not be
+            worth less than the minimum notional either; an exit may, to get out of what is left.
         UnknownSymbolError: the symbol is not defined on the desk.
         UnsupportedOrderTypeError: the broker or the profile has no such order.
         IdempotencyConflict: its id or key was used for another request.
@@ -73,13 +78,16 @@ def submit(desk: "Desk", command: Submit) -> tuple[int, bool]:
     existing = _existing(request, terms, *found)
     if existing is not None:
         return existing.number, True
-    if is_way_out(desk, terms, force=request.force):
-        number = _enter(desk, request, terms, quote if terms.peg is not None else None)
-        return number, False
     if _looks_again(policies, request):
         pending = look_alike(desk, terms, request.strategy)
         if pending is not None:
             return pending.number, True
+    if is_way_out(desk, terms, force=request.force):
+        number = _enter(desk, request, terms, quote if terms.peg is not None else None)
+        return number, False
+    if terms.quantity is not None and terms.limit_price is not None:
+        instrument.check_notional(terms.quantity, terms.limit_price)
+    check_slippage(terms, policies.pricing.of(request.strategy))
     check_entry(desk, Entry(terms=terms, instrument=instrument, quote=quote))
     number = _enter(desk, request, terms, quote, is_exit=False)
     note_probe(desk, number)
@@ -102,7 +110,8 @@ def _looks_again(policies: Policies, request: OrderRequest) -> bool:
     wanted = policies.limits.look_alike
     if wanted is None:
         wanted = policies.profile == "limit_only"
-    return wanted and request.client_order_id is None and request.idempotency_key is None
+    is_named = request.client_order_id is not None or request.idempotency_key is not None
+    return wanted and not is_named and not request.force
 
 
 def _enter(
@@ -226,13 +235,14 @@ def cancel(desk: "Desk", command: Cancel) -> int:
         OrderCancellationError: it has ended already.
     """
     order = desk.newest(_known(desk, command.client_order_id))
+    by, reason = check_text(command.by, "by"), check_text(command.reason, "reason")
     if order.is_terminal and order.alive is None and order.moving_to is None:
         raise OrderCancellationError(
             f"order {order.client_order_id} is {order.status} already; there is nothing to cancel",
             client_order_id=order.client_order_id,
             code="ALREADY_ENDED",
         )
-    want_gone(desk, order, command.by[:ID_LENGTH_MAX], command.reason[:200])
+    want_gone(desk, order, by[:ID_LENGTH_MAX], reason[:200])
     return order.number
 
 
@@ -256,13 +266,13 @@ def resolve(desk: "Desk", command: Resolve) -> int:
         InputError: no name or reason, or a verdict that the order's state rules out.
     """
     order = _known(desk, command.client_order_id)
-    check_id(command.by, "by")
-    if not command.reason.strip():
-        raise InputError("resolve needs a reason; say how you know, it is journaled")
+    check_person(command.by, command.reason, "resolving an order")
+    if check_text(command.verdict, "verdict") not in _VERDICTS:
+        raise InputError(f"verdict is {command.verdict!r}; give one of {', '.join(_VERDICTS)}")
     if command.verdict == "look_again":
         desk.look_up(order, f"asked by {command.by}")
         return order.number
-    status = {"never_sent": Status.FAILED, "canceled": Status.CANCELED}[command.verdict]
+    status = Status.FAILED if command.verdict == "never_sent" else Status.CANCELED
     possible = order.status is Status.NEW if status is Status.FAILED else order.is_working
     if not possible:
         raise InputError(
@@ -282,7 +292,13 @@ def resolve(desk: "Desk", command: Resolve) -> int:
 
 
 def define(desk: "Desk", command: Define) -> None:
-    """Make an instrument tradable, or follow its changed terms."""
+    """Make an instrument tradable, or follow its changed terms.
+
+    Raises:
+        InputError: it is no instrument.
+    """
+    if not isinstance(command.instrument, Instrument):
+        raise InputError(f"instrument is {command.instrument!r}; build one with Instrument.of")
     if desk.instruments.get(command.instrument.symbol) != command.instrument:
         desk.out(e.InstrumentDefined(at_ns=desk.now_ns, instrument=command.instrument))
 
@@ -294,7 +310,7 @@ def set_opening_balance(desk: "Desk", command: SetOpeningBalance) -> None:
         UnknownSymbolError: the symbol is not defined.
         InputError: the desk has traded the symbol, or has its balance already.
     """
-    if command.symbol not in desk.instruments:
+    if check_text(command.symbol, "symbol") not in desk.instruments:
         raise UnknownSymbolError(f"symbol {command.symbol!r} is not defined on this desk")
     if desk.has_traded(command.symbol):
         raise InputError(
@@ -310,7 +326,7 @@ def set_opening_balance(desk: "Desk", command: SetOpeningBalance) -> None:
 
 
 def _known(desk: "Desk", client_order_id: str) -> Order:
-    order = desk.find(client_order_id)
+    order = desk.find(check_text(client_order_id, "client_order_id"))
     if order is None:
         raise OrderStatusError(
             f"no order {client_order_id!r} is known on this desk; check the id",

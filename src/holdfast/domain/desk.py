@@ -34,6 +34,7 @@ from holdfast.domain.answers import absorb_answer
 from holdfast.domain.attend import ask, attend, note_end_of_time
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import Effect
+from holdfast.domain.exits import look_first
 from holdfast.domain.inputs import Input
 from holdfast.domain.lookups import absorb_lookup
 from holdfast.domain.memo import Memo
@@ -135,6 +136,8 @@ class Desk(Queries):
             decision.error = error
             if isinstance(error, OrderRefused):
                 record_refusal(self, given, error)
+                if error.code == "REDUCE_ONLY_EXCEEDED":
+                    look_first(self, given)
             return decision
         self._control()
         return decision
@@ -337,6 +340,7 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.CloseBreaker: switches.close_breaker,
     inputs.Raise: alerts.raise_alert,
     inputs.Flatten: flattening.flatten,
+    inputs.StopFlatten: flattening.stop,
     inputs.AccountSeen: accounts.account_seen,
     inputs.AdoptExternal: externals.adopt_external,
     inputs.Checked: hearing.checked,

@@ -49,6 +49,7 @@ from holdfast.domain.policy_events import (
     BreakerProbed,
     BuyingPowerSet,
     DayBegan,
+    DayValued,
     ExternalAdopted,
     FlattenEnded,
     FlattenStarted,
@@ -119,6 +120,7 @@ AnyEvent: TypeAlias = (
     | BreakerProbed
     | BuyingPowerSet
     | DayBegan
+    | DayValued
     | ExternalAdopted
     | FlattenEnded
     | FlattenStarted
@@ -151,6 +153,7 @@ __all__ = [
     "ConditionChanged",
     "CumulativeReported",
     "DayBegan",
+    "DayValued",
     "DeskOpened",
     "DeskResumed",
     "Event",

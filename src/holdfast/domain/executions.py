@@ -86,10 +86,8 @@ class Leg(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def note(self, stamp_ns: int, sequence: int) -> None:
         """Remember how new the newest applied report is."""
-        if stamp_ns > self.stamp_ns:
-            self.stamp_ns = stamp_ns
-        if sequence > self.sequence:
-            self.sequence = sequence
+        self.stamp_ns = max(self.stamp_ns, stamp_ns)
+        self.sequence = max(self.sequence, sequence)
 
 
 def book(leg: Leg, execution: Execution) -> list[Change]:

@@ -9,11 +9,12 @@ Rule 4: an order that changed is weighed when somebody asks, and not for each of
 that came and went in between, as most do, never is.
 
 The value is an estimate: the highest of the order's prices, for a sale no less than what the
-quote offered when it was let through. An order without any price weighs nothing in money.
+quote offered when it was let through. An order without any price weighs nothing in money. What is
+estimated is rounded up to a fixed scale, so that sums are exact and a recount finds the same.
 """
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +22,10 @@ from msgspec import Struct
 from holdfast.domain.order import Order, WishKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import (
+    DECIMALS_MAX,
+    MOMENT_MAX,
     ONE,
+    VIEW,
     ZERO,
     Condition,
     Side,
@@ -36,7 +40,8 @@ from holdfast.domain.values import (
 class Weight(Struct, frozen=True, gc=False):
     """What one order counts for: units, the part of them that are exits, and money.
 
-    `submitted_ns` is when the broker accepted it, 0 before.
+    `submitted_ns` is when the broker accepted it, 0 before. `known` is what it was worth to the
+    broker until when, oldest first; empty where that never changed.
     """
 
     quantity: Decimal = ZERO
@@ -44,15 +49,24 @@ class Weight(Struct, frozen=True, gc=False):
     value: Decimal = ZERO
     submitted_ns: int = 0
     is_abandoned: bool = False
+    known: tuple[tuple[int, Decimal], ...] = ()
 
     def uncovered(self, asked_ns: int) -> Decimal:
-        """Return its value, unless the broker had accepted the order when it was asked."""
-        return ZERO if 0 < self.submitted_ns <= asked_ns else self.value
+        """Return the part of its value that the broker did not know of when it was asked."""
+        if not 0 < self.submitted_ns <= asked_ns:
+            return self.value
+        for until_ns, value in self.known:
+            if asked_ns < until_ns:
+                return max(rounded_sub(self.value, value), ZERO)
+        return ZERO
 
 
 NO_WEIGHT: Final = Weight()
 # So many changed orders wait at most to be weighed, so that catching up stays short.
 CHANGED_MAX: Final = 1_024
+# Terms that an order once had are remembered this often; older ones count as worth nothing.
+PAST_MAX: Final = 8
+_SCALE: Final = ONE.scaleb(-DECIMALS_MAX)
 
 
 class SideExposure(Struct):
@@ -80,7 +94,7 @@ class Exposure:
     def note(self, order: Order) -> None:
         """Note that something happened to an order."""
         number = order.number
-        if number not in self._weights and not _counts(order):
+        if order.held is None and number not in self._weights and not order.is_exposed:
             self._changed.pop(number, None)
             return
         self._changed[number] = order
@@ -135,7 +149,7 @@ class Exposure:
 
     def _follow(self, order: Order) -> None:
         terms, number = order.terms, order.number
-        if _counts(order):
+        if order.is_exposed or order.held is not None:
             old = self._weights.get(number, NO_WEIGHT)
             new = self._weights[number] = weigh(order, self._multiplier(terms.symbol))
         else:
@@ -157,10 +171,6 @@ class Exposure:
         self._abandoned += new.is_abandoned - old.is_abandoned
 
 
-def _counts(order: Order) -> bool:
-    return order.held is not None or order.is_exposed
-
-
 def _moved(total: Decimal, old: Decimal, new: Decimal) -> Decimal:
     return rounded_add(rounded_sub(total, old), new)
 
@@ -172,21 +182,81 @@ def weigh(order: Order, multiplier: Decimal) -> Weight:
         quantity = order.most_open
     else:  # what `most_open` comes to, for most orders
         quantity = max(sub(order.quantity, order.filled_quantity), ZERO)
-    exits, value = ZERO, ZERO
-    if is_exit(order):
-        exits = quantity
-    else:
-        price = unit_price(terms, order.estimate)
-        if wished:
-            price = _highest_wished(order, price)
-        value = worth(quantity, max(price or ZERO, ZERO), multiplier)
-        if terms.notional is not None and exposed:
-            filled = rounded_mul(order.notional, multiplier)
-            value = max(rounded_sub(terms.notional, filled), ZERO)
-            if order.quantity is None and price is not None and price > 0:
-                quantity = rounded_div(value, rounded_mul(price, multiplier))
     abandoned = order.condition is Condition.ABANDONED
-    return Weight(quantity, exits, value, order.submitted_ns, abandoned)
+    if is_exit(order):
+        return Weight(quantity, quantity, ZERO, order.submitted_ns, abandoned)
+    price = in_force = unit_price(terms, order.estimate)
+    if wished:
+        price = max(_wished_prices(order, price), default=None)
+    value = _money(quantity, price, multiplier)
+    if terms.notional is not None and exposed:
+        quantity, value = _sized_by_money(order, quantity, value, multiplier)
+    known: tuple[tuple[int, Decimal], ...] = ()
+    if order.past or (wished and order.wishes):
+        known = _known(order, in_force, multiplier)
+    return Weight(quantity, ZERO, value, order.submitted_ns, abandoned, known)
+
+
+def _money(quantity: Decimal, price: Decimal | None, multiplier: Decimal) -> Decimal:
+    if price is None or price <= 0:
+        return ZERO
+    return _to_scale(worth(quantity, price, multiplier))
+
+
+def _to_scale(figure: Decimal) -> Decimal:
+    """Round up what has more decimals than an amount may have; sums of the rest are exact."""
+    exponent = figure.as_tuple().exponent
+    assert isinstance(exponent, int)  # finite
+    return figure if exponent >= -DECIMALS_MAX else figure.quantize(_SCALE, ROUND_UP, VIEW)
+
+
+def _sized_by_money(
+    order: Order, quantity: Decimal, value: Decimal, multiplier: Decimal
+) -> tuple[Decimal, Decimal]:
+    """Return units and money of an order sized by notional, given what a wished quantity makes."""
+    left = _left_of_notional(order, multiplier)
+    resized = any(wish.quantity for wish in order.wishes if wish.kind is WishKind.REPLACE)
+    price = least_price(order.terms, order.estimate) or unit_price(order.terms, order.estimate)
+    price = min(_wished_prices(order, price), default=None)
+    if order.quantity is None and price is not None and price > 0:
+        units = _to_scale(rounded_div(left, rounded_mul(price, multiplier)))
+        quantity = max(quantity, units)
+    return quantity, max(value, left) if resized else left
+
+
+def _left_of_notional(order: Order, multiplier: Decimal) -> Decimal:
+    filled = rounded_mul(order.notional, multiplier)
+    return max(_to_scale(rounded_sub(order.terms.notional or ZERO, filled)), ZERO)
+
+
+def _known(
+    order: Order, price: Decimal | None, multiplier: Decimal
+) -> tuple[tuple[int, Decimal], ...]:
+    """Return what an order was worth to the broker until when, its terms in force last."""
+    if order.terms.notional is not None:
+        now = _left_of_notional(order, multiplier)
+    else:
+        left = max(sub(order.quantity or ZERO, order.filled_quantity), ZERO)
+        now = _money(left, price, multiplier)
+    then = [
+        (until_ns, _money(max(sub(quantity, order.filled_quantity), ZERO), price, multiplier))
+        for until_ns, quantity, price in order.past
+    ]
+    return (*then, (MOMENT_MAX, now))
+
+
+def remember(order: Order, at_ns: int) -> None:
+    """Note the terms in force, which are about to change, for figures of the account till now.
+
+    An order sized by notional is taken for nothing then.
+    """
+    price, quantity = unit_price(order.terms, order.estimate), order.quantity
+    if quantity is None or price is None or order.terms.notional is not None:
+        price = quantity = ZERO
+    order.past.append((at_ns, quantity, price))
+    if len(order.past) > PAST_MAX:
+        order.past = order.past[1:]
+        order.past[0] = (order.past[0][0], ZERO, ZERO)
 
 
 def is_exit(order: Order) -> bool:
@@ -207,14 +277,26 @@ def unit_price(terms: OrderTerms, estimate: Decimal | None) -> Decimal | None:
     return price
 
 
-def _highest_wished(order: Order, price: Decimal | None) -> Decimal | None:
-    """Return a price or what a replace on its way would make of it, whichever is higher."""
+def least_price(terms: OrderTerms, estimate: Decimal | None) -> Decimal | None:
+    """Return the lowest price that an order may trade at: the one that its money buys most at.
+
+    A limit bounds a purchase from above alone, so that the market has a say; None without it.
+    """
+    bounds = [price for price in (terms.limit_price, terms.stop_price) if price is not None]
+    if not bounds or (terms.side is Side.BUY and terms.stop_price is None):
+        if estimate is None:
+            return None
+        bounds.append(estimate)
+    return min(bounds)
+
+
+def _wished_prices(order: Order, price: Decimal | None) -> list[Decimal]:
+    """Return a price, if it is one, and what replaces on their way would make of it."""
+    prices = [] if price is None else [price]
     for wish in order.wishes:
         if wish.kind is WishKind.REPLACE:
-            for asked in (wish.limit_price, wish.stop_price):
-                if asked is not None and (price is None or asked > price):
-                    price = asked
-    return price
+            prices += [each for each in (wish.limit_price, wish.stop_price) if each is not None]
+    return prices
 
 
 def worth(quantity: Decimal, price: Decimal, multiplier: Decimal) -> Decimal:

@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
+from holdfast.domain.exits import fits
 from holdfast.domain.inputs import AdoptExternal
 from holdfast.domain.reports import Snapshot
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.sanity import UnusableError, usable
 from holdfast.domain.snapshots import absorb_poll, is_working
-from holdfast.domain.values import TimeInForce
+from holdfast.domain.values import ZERO, TimeInForce, sub
 from holdfast.domain.work import anomaly
 
 if TYPE_CHECKING:
@@ -76,17 +77,33 @@ def _terms(desk: "Desk", snapshot: Snapshot) -> OrderTerms | str:
 
 
 def _enter(desk: "Desk", snapshot: Snapshot, terms: OrderTerms) -> int:
-    number = desk.next_number
+    number, quantity = desk.next_number, terms.quantity or ZERO
+    left = max(sub(quantity, snapshot.cumulative or ZERO), ZERO)
+    wire_id = snapshot.wire_id or snapshot.broker_order_id
     desk.out(
         e.ExternalAdopted(
             at_ns=desk.now_ns,
             number=number,
             broker_order_id=snapshot.broker_order_id,
-            wire_id=snapshot.wire_id or snapshot.broker_order_id,
+            wire_id=wire_id,
             terms=terms,
+            client_order_id=_free_name(desk, wire_id, snapshot.broker_order_id, number),
+            reducing=fits(desk, terms, left),
         )
     )
     return number
+
+
+def _free_name(desk: "Desk", wire_id: str, broker_order_id: str, number: int) -> str:
+    """Return a name for it that no other order goes by; empty where its wire id will do.
+
+    Another program may call its orders as a caller here calls his: the caller's name stays his.
+    """
+    if desk.find(wire_id) is None:
+        return ""
+    if desk.find(broker_order_id) is None:
+        return broker_order_id
+    return desk.state.wire_id(number)
 
 
 def _note_stranger(desk: "Desk", snapshot: Snapshot, code: str, text: str) -> None:

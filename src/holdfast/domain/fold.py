@@ -19,6 +19,7 @@ from holdfast.domain.executions import (
     notional,
     take_inferred,
 )
+from holdfast.domain.exposure import remember
 from holdfast.domain.fold_policies import POLICY_FOLDS
 from holdfast.domain.fold_wishes import WISH_FOLDS, Fold
 from holdfast.domain.order import Order, Stage, WishKind
@@ -231,6 +232,8 @@ def _completed(order: Order, event: e.OrderCompleted, _lot: Decimal) -> list[Cha
 
 def _terms(order: Order, event: e.OrderRestated | e.OrderReplaced, lot: Decimal) -> None:
     """Put reported terms in force; a FILLED order may lose its end to a larger quantity."""
+    if order.terms.notional is None:
+        remember(order, event.at_ns)
     if event.quantity is not None:
         order.quantity = event.quantity
         order.largest = max(order.largest or ZERO, event.quantity)
@@ -271,6 +274,9 @@ def _replaced(order: Order, event: e.OrderReplaced, lot: Decimal) -> list[Change
     order.note(event.stamp_ns, event.sequence)
     order.close_wish(event.wish)
     _terms(order, event, lot)
+    if event.quantity is not None and order.terms.notional is not None:
+        remember(order, event.at_ns)
+        order.terms = msgspec.structs.replace(order.terms, notional=None, quantity=event.quantity)
     return []
 
 

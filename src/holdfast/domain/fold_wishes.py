@@ -74,11 +74,13 @@ def _acknowledged(order: Order, event: e.WishAcknowledged, _lot: Decimal) -> lis
 
 def _delayed(_order: Order, wish: Wish, event: e.WishDelayed) -> None:
     wish.stage, wish.due_ns = Stage.DELAYED, event.retry_at_ns
-    wish.delays += not event.waited
+    if not event.waited:
+        wish.delays += 1
+        wish.batch = 0
 
 
 def _unknown(_order: Order, wish: Wish, event: e.WishUnknown) -> None:
-    wish.stage, wish.due_ns = Stage.UNKNOWN, event.look_at_ns
+    wish.stage, wish.due_ns, wish.batch = Stage.UNKNOWN, event.look_at_ns, 0
     wish.duplicate = wish.duplicate or event.duplicate
 
 

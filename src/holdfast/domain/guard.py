@@ -20,6 +20,11 @@ NS_PER_S: Final = 1_000_000_000
 # within a second touches one second more.
 SECONDS_MAX: Final = 61
 MINUTES_MAX: Final = 60
+# Alerts that are told apart: of codes the first so many, of codes and symbols the newest.
+ALERT_CODES_MAX: Final = 100
+ALERTS_APART_MAX: Final = 1_000
+# What all further codes are counted under.
+OTHER: Final = "other"
 # The role of an order that flattens a symbol.
 FLAT: Final = "flat"
 
@@ -69,11 +74,17 @@ class Breaker(Struct, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Day(Struct, gc=False, kw_only=True, omit_defaults=True):
-    """The trading day: orders submitted in it, and the equity that it began with."""
+    """The trading day: orders submitted in it, and the equity that it began with.
+
+    It ends at the desk time `until_ns`. `unvalued` are the positions without any price when it
+    began: `equity` has them at cost, until their first price tells what they were worth.
+    """
 
     name: str = ""
-    ends_ns: int = 0
+    began_ns: int = 0
+    until_ns: int = 0
     equity: Decimal = ZERO
+    unvalued: tuple[str, ...] = ()
     orders: int = 0
     requotes: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -170,7 +181,19 @@ def _closed(guard: Guard, _event: e.BreakerClosed) -> None:
 
 def _day(guard: Guard, event: e.DayBegan) -> None:
     # ZERO itself, so that nothing is written of it, whether it was computed or read.
-    guard.day = Day(name=event.day, ends_ns=event.ends_ns, equity=event.equity or ZERO)
+    guard.day = Day(
+        name=event.day,
+        began_ns=event.at_ns,
+        until_ns=event.until_ns,
+        equity=event.equity or ZERO,
+        unvalued=event.unvalued,
+    )
+
+
+def _valued(guard: Guard, event: e.DayValued) -> None:
+    day = guard.day
+    day.equity = event.equity or ZERO
+    day.unvalued = tuple(symbol for symbol in day.unvalued if symbol != event.symbol)
 
 
 def _power(guard: Guard, event: e.BuyingPowerSet) -> None:
@@ -182,8 +205,16 @@ def _refused(guard: Guard, event: e.RefusalRecorded) -> None:
 
 
 def _alerted(guard: Guard, event: e.AlertRaised) -> None:
-    guard.alerts[event.code] = guard.alerts.get(event.code, 0) + 1
-    guard.alerted[f"{event.code} {event.symbol}"] = event.at_ns
+    counts, alerted = guard.alerts, guard.alerted
+    code = event.code if event.code in counts or len(counts) < ALERT_CODES_MAX else OTHER
+    counts[code] = counts.get(code, 0) + 1
+    if event.repeats:
+        counts[OTHER] = counts.get(OTHER, 0) + event.repeats
+    key = f"{event.code} {event.symbol}"
+    alerted.pop(key, None)  # the oldest are first, and forgotten first
+    alerted[key] = event.at_ns
+    if len(alerted) > ALERTS_APART_MAX:
+        del alerted[next(iter(alerted))]
 
 
 def _swept(guard: Guard, event: e.OrdersSwept) -> None:
@@ -192,7 +223,8 @@ def _swept(guard: Guard, event: e.OrdersSwept) -> None:
 
 def _flatten(guard: Guard, event: e.FlattenStarted) -> None:
     guard.flattening[event.symbol] = event.by
-    guard.closings[event.symbol] = Closing(since_ns=event.at_ns)
+    if event.symbol not in guard.closings:
+        guard.closings[event.symbol] = Closing(since_ns=event.at_ns)
 
 
 def _flat(guard: Guard, event: e.FlattenEnded) -> None:
@@ -210,6 +242,7 @@ DESK_FOLDS: Final[dict[type, Callable[[Guard, Any], None]]] = {
     e.BreakerProbed: _probed,
     e.BreakerClosed: _closed,
     e.DayBegan: _day,
+    e.DayValued: _valued,
     e.BuyingPowerSet: _power,
     e.AlertRaised: _alerted,
     e.OrdersSwept: _swept,

@@ -73,7 +73,7 @@ class SetOpeningBalance(Struct, frozen=True, gc=False, kw_only=True):
 class CancelAll(Struct, frozen=True, gc=False, kw_only=True):
     """A caller wants all working orders gone, of a symbol or strategy where one is named.
 
-    Reduce-only orders protect positions and stay, unless `leave_unprotected` is set.
+    What protects a position stays, unless `leave_unprotected` is set: reduce-only orders and stops.
     """
 
     symbol: str = ""
@@ -113,6 +113,14 @@ class CloseBreaker(Struct, frozen=True, gc=False, kw_only=True):
 
 class Flatten(Struct, frozen=True, gc=False, kw_only=True):
     """Close the position of a symbol, or of all where none is named: cancel, confirm, exit."""
+
+    symbol: str = ""
+    by: str
+    reason: str
+
+
+class StopFlatten(Struct, frozen=True, gc=False, kw_only=True):
+    """Close a position no further, or none where no symbol is named; what is held stays."""
 
     symbol: str = ""
     by: str
@@ -258,6 +266,7 @@ Command: TypeAlias = (
     | ReleaseKillSwitch
     | CloseBreaker
     | Flatten
+    | StopFlatten
     | Raise
 )
 Input: TypeAlias = (

@@ -86,6 +86,10 @@ class Instrument(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
                 f"{name} {quantity} of {self.symbol} is not a multiple of its lot {self.lot}"
             )
 
+    def in_lots(self, quantity: Decimal) -> Decimal:
+        """Return a quantity rounded down to whole lots."""
+        return mul(CONTEXT.divide_int(quantity, self.lot), self.lot)
+
     def check_notional(self, quantity: Decimal, price: Decimal) -> None:
         """Raise AmountError where quantity times price is below the minimum notional."""
         if not self.minimum_notional:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from holdfast.domain.days import daily_loss, orders_today, profit
-from holdfast.domain.exposure import NO_WEIGHT, Weight, unit_price, worth
+from holdfast.domain.days import awaited, daily_loss, orders_today, profit
+from holdfast.domain.exposure import NO_WEIGHT, Weight, is_exit, least_price, unit_price, worth
+from holdfast.domain.gate import check_open
 from holdfast.domain.guard import NS_PER_S, SECONDS_MAX
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, SymbolLimits
@@ -23,7 +24,6 @@ from holdfast.domain.quotes import Quote, fresh_quote
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.resting import UNTRIGGERED
-from holdfast.domain.switches import check_open
 from holdfast.domain.values import (
     ONE,
     ZERO,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.domain.order import Order
 
 _HUNDRED: Final = Decimal(100)
+_PERCENT: Final = Decimal("0.01")
 _NO_SYMBOL_LIMITS: Final = SymbolLimits()
 
 
@@ -57,28 +58,37 @@ class Entry(Struct, gc=False, kw_only=True):
     filled: Decimal = ZERO
     standing: Weight = NO_WEIGHT
 
+    @property
+    def taken(self) -> Decimal | None:
+        """What the market would take for a unit, or give for it, as far as is known."""
+        return self.quote.taken(self.terms.side) if self.quote is not None else None
+
     def price(self) -> Decimal:
         """Return what one unit may cost; refuse the order where nobody can tell."""
-        terms = self.terms
-        taken = self.quote.taken(terms.side) if self.quote is not None else None
-        price = unit_price(terms, taken)
+        price = unit_price(self.terms, self.taken)
         if price is None:
-            raise refused(
-                "NO_QUOTE",
-                "a limit in money is set and nothing tells what the order is worth; give a limit "
-                "price, or try again with a fresh quote",
-                symbol=terms.symbol,
-                order_type=terms.order_type,
-            )
+            advice = "a limit in money is set and nothing tells what the order is worth; give a "
+            raise self._unquoted(f"{advice}limit price, or try again with a fresh quote")
         return price
 
     def size(self) -> Decimal:
-        """Return the units of the whole order, an estimate where it is sized by notional."""
+        """Return the units of the whole order; where it is sized by notional, the most it may buy.
+
+        A purchase fills at the market, however far above that its limit is.
+        """
         terms = self.terms
         if terms.quantity is not None:
             return terms.quantity
-        unit = rounded_mul(self.price(), self.instrument.multiplier)
+        price = least_price(terms, self.taken)
+        if price is None:
+            advice = "a limit in units is set and nothing tells how many the order buys; give a "
+            raise self._unquoted(f"{advice}quantity, or try again with a fresh quote")
+        unit = rounded_mul(price, self.instrument.multiplier)
         return rounded_div(terms.notional or ZERO, unit)
+
+    def _unquoted(self, advice: str) -> OrderRefused:
+        terms = self.terms
+        return refused("NO_QUOTE", advice, symbol=terms.symbol, order_type=terms.order_type)
 
     def notional(self) -> Decimal:
         """Return the money of the whole order."""
@@ -111,7 +121,7 @@ def check_entry(desk: "Desk", entry: Entry, *, is_new: bool = True) -> None:
     Raises:
         OrderRefused: with the limit's code.
     """
-    check_open(desk)
+    check_open(desk, is_new=is_new)
     if entry.terms.symbol in desk.guard.flattening:
         raise refused(
             "FLATTENING",
@@ -158,15 +168,21 @@ def _order_notional(_desk: "Desk", limits: Limits, entry: Entry) -> None:
 
 
 def _position(desk: "Desk", limits: Limits, entry: Entry) -> None:
+    """What is held the other way counts as gone: exits, which nothing stops, may close it first."""
     terms = entry.terms
     most = _max_of(limits, terms.symbol, "position_max")
     if most is None:
         return
     position = desk.positions.get(terms.symbol)
     held = position.quantity if position is not None else ZERO
-    could = held if terms.side is Side.BUY else neg(held)
-    could = rounded_add(could, desk.state.exposure.of(terms.symbol, terms.side).quantity)
-    could = rounded_add(could, entry.added_size())
+    held = held if terms.side is Side.BUY else neg(held)
+    side = desk.state.exposure.of(terms.symbol, terms.side)
+    could = rounded_add(side.quantity, entry.added_size())
+    if held < 0:
+        exits = rounded_sub(side.exits, entry.standing.exits)
+        could = rounded_sub(could, min(exits, neg(held)))
+    else:
+        could = rounded_add(could, held)
     if could > most:
         raise _too_much("POSITION", entry, could, most)
 
@@ -232,7 +248,14 @@ def _price_collar(_desk: "Desk", limits: Limits, entry: Entry) -> None:
 
 def _daily_loss(desk: "Desk", limits: Limits, entry: Entry) -> None:
     assert limits.daily_loss_max is not None
-    loss = daily_loss(desk)
+    loss, without = daily_loss(desk), awaited(desk)
+    if loss is None or without:
+        raise refused(
+            "NO_QUOTE",
+            "daily_loss_max is set and what is held has no price yet; try again once it is quoted",
+            symbol=entry.terms.symbol,
+            without_quote=",".join(without[:10]),
+        )
     if loss > limits.daily_loss_max:
         raise refused(
             "DAILY_LOSS",
@@ -282,35 +305,55 @@ def _check_purse(purse: str, limits: Limits, entry: Entry, free: Decimal) -> Non
         )
 
 
-def _self_cross(desk: "Desk", _limits: Limits, entry: Entry) -> None:
+def _self_cross(desk: "Desk", limits: Limits, entry: Entry) -> None:
     """The order may not reach an own one on the other side that rests in the book."""
-    terms, quote = entry.terms, entry.quote
-    other = desk.state.rest_of(terms.symbol, terms.side.opposite).best()
+    terms = entry.terms
+    resting = desk.state.rest_of(terms.symbol, terms.side.opposite)
+    other = resting.best()
     if other is None or terms.order_type in UNTRIGGERED:
         return
-    price, reach = other.terms.limit_price, terms.limit_price
-    if reach is None and quote is not None:
-        reach = quote.taken(terms.side)
-    if reach is None or price is None:
+    price, reach = resting.price(other), terms.limit_price
+    if reach is None:
+        reach = _reach(entry, limits)
+    if price is None or (reach is not None and not _meets(terms.side, reach, price)):
         return
-    if reach >= price if terms.side is Side.BUY else reach <= price:
-        raise refused(
-            "SELF_CROSS",
-            "cancel the other order first, or keep the prices apart",
-            symbol=terms.symbol,
-            price=reach,
-            other=other.client_order_id,
-            other_price=price,
-        )
+    raise refused(
+        "SELF_CROSS",
+        "cancel the other order first, or give a limit price that keeps apart from it",
+        symbol=terms.symbol,
+        price="any" if reach is None else reach,
+        other=other.client_order_id,
+        other_price=price,
+    )
+
+
+def _meets(side: Side, reach: Decimal, price: Decimal) -> bool:
+    return reach >= price if side is Side.BUY else reach <= price
+
+
+def _reach(entry: Entry, limits: Limits) -> Decimal | None:
+    """Return how far a market order may walk: as far as the collar lets any; None: anywhere."""
+    touch, percent = entry.taken, limits.price_collar_pct
+    if touch is None or percent is None:
+        return None
+    distance = rounded_mul(rounded_mul(touch, percent), _PERCENT)
+    walked = rounded_add if entry.terms.side is Side.BUY else rounded_sub
+    return walked(touch, distance)
 
 
 def look_alike(desk: "Desk", terms: OrderTerms, strategy: str) -> "Order | None":
-    """Return the pending order of the same strategy, symbol, side and limit price, if any."""
+    """Return the pending order of the same strategy, symbol, side and limit price, if any.
+
+    Among exits only one of the same quantity is alike: a smaller one would not get its caller out.
+    """
     for order in desk.state.rest_of(terms.symbol, terms.side).orders.values():
         has_price = terms.limit_price is not None and terms.limit_price == order.terms.limit_price
         is_same_kind = terms.order_type is order.terms.order_type
         if has_price and is_same_kind and order.strategy == strategy and not order.wanted_gone:
-            return order
+            closes = is_exit(order)
+            as_large = terms.quantity == order.quantity and (closes or not terms.reduce_only)
+            if as_large or not (closes or terms.reduce_only):
+                return order
     return None
 
 

@@ -14,7 +14,9 @@ class Memo(Struct, kw_only=True):
     keep a flood of the same refusal from filling the journal; `checks` are the limits that are set
     and the functions that they ask for. `enforced_ns` is when the kill switch
     was last enforced, and `unstopped` whether it left an entry for later; `flatten_ns` is when each
-    flattening wants to go on. `strangers` are the broker orders that could not be adopted.
+    flattening wants to go on. `stayed` is the limit, by order, that last kept a pegged order from
+    moving. `alerts` are a minute and how many callers raised in it, `unraised` what was too many.
+    `strangers` are the broker orders that could not be adopted.
     """
 
     reconciled: bool = True
@@ -25,4 +27,7 @@ class Memo(Struct, kw_only=True):
     enforced_ns: int = 0
     unstopped: bool = True
     flatten_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    stayed: dict[int, str] = msgspec.field(default_factory=dict)
+    alerts: tuple[int, int] = (0, 0)
+    unraised: int = 0
     strangers: dict[str, None] = msgspec.field(default_factory=dict)

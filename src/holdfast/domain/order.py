@@ -53,7 +53,7 @@ class Wish(Struct, gc=False, kw_only=True, omit_defaults=True):
     `due_ns` is when its stage wants attention: a missing answer, a repeat, or the next look;
     `told_ns` is when the broker acknowledged it as pending, `looks` how often it was asked for.
     `duplicate` says that it was refused as a repeat: the order exists, whatever is not found.
-    `batch` is the number under which a cancel first goes out together with others.
+    `batch` is the number under which a cancel goes out together with others, until a call was made.
     The terms belong to a replace; None leaves a term as it is. `leaves` is what was left to fill
     when it was sent: the size that a broker which counts anew gives to the order it opens.
     """
@@ -114,7 +114,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     trying again ever later. `asked_ns` is when the newest question about the order left. `seen`
     are the newest report ids.
     `role` names the policy that made the order, `reducing` says that it was let through as an
-    exit, `external` that no desk placed it. `estimate` is a price for orders without one. A pegged
+    exit, `external` that no desk placed it. `estimate` is a price for orders without one; `past`
+    are earlier terms in force: until when, quantity and price. A pegged
     order was moved `requotes` times, last at `requoted_ns`; `moving_to` is the price that its
     successor gets once the cancel is confirmed, `successor` that order's number, and `began_ns`
     is when the first of such a chain was created. `refusal` is why the last cancel or replace was
@@ -136,6 +137,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     estimate: Decimal | None = None
     succeeds: int = 0
     successor: int = 0
+    past: list[tuple[int, Decimal, Decimal]] = msgspec.field(default_factory=list)
     requotes: int = 0
     requoted_ns: int = 0
     moving_to: Decimal | None = None

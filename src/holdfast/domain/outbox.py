@@ -6,6 +6,7 @@ import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.exposure import is_exit
 from holdfast.domain.order import Order, Wish, WishKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.state import State
@@ -50,7 +51,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             not_after_ns=wish.not_after_ns,
             sent_ns=wish.sent_ns,
             role=order.role,
-            reducing=_is_reducing(order),
+            reducing=is_exit(order),
         )
     if wish.kind is WishKind.CANCEL:
         return CancelOrder(
@@ -63,7 +64,7 @@ def _request(order: Order, wish: Wish) -> Effect:
             symbol=order.terms.symbol,
             not_after_ns=wish.not_after_ns,
             sent_ns=wish.sent_ns,
-            batch=wish.batch if wish.attempt == 1 else 0,
+            batch=wish.batch,
         )
     return ReplaceOrder(
         number=order.number,
@@ -76,12 +77,8 @@ def _request(order: Order, wish: Wish) -> Effect:
         leaves_quantity=wish.leaves,
         not_after_ns=wish.not_after_ns,
         sent_ns=wish.sent_ns,
-        reducing=_is_reducing(order) or _only_lowers(order, wish),
+        reducing=is_exit(order) or _only_lowers(order, wish),
     )
-
-
-def _is_reducing(order: Order) -> bool:
-    return order.reducing or order.terms.reduce_only
 
 
 def _only_lowers(order: Order, wish: Wish) -> bool:

@@ -30,6 +30,19 @@ class Label(Struct, frozen=True, gc=False):
     legs: list[_NamesOfLeg] = msgspec.field(default_factory=list)
 
 
+class _SymbolOfTerms(Struct, frozen=True, gc=False):
+    symbol: str
+
+
+class Ending(Struct, frozen=True, gc=False):
+    """What became of a packed order, and when."""
+
+    terms: _SymbolOfTerms
+    status: Status = Status.NEW
+    completed_ns: int = 0
+
+
+ending: Final = msgspec.json.Decoder(Ending).decode
 label: Final = msgspec.json.Decoder(Label).decode
 
 

@@ -6,12 +6,30 @@ gets; these are the defaults of a desk made in code.
 """
 
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
 from holdfast.domain.sessions import Session
+from holdfast.errors import InputError
+
+# Rates are remembered by the minute for so long.
+WINDOW_MINUTES_MAX: Final = 60
+
+
+def bounded(rules: object, least: int, *names: str, most: int | None = None) -> None:
+    """Refuse values under which a desk would wake without end, or never.
+
+    Raises:
+        InputError: one of the named fields is no whole number from `least` to `most`.
+    """
+    for name in names:
+        value = getattr(rules, name)
+        too_much = most is not None and isinstance(value, int) and value > most
+        if not isinstance(value, int) or value < least or too_much:
+            bound = f"{least} or more" if most is None else f"{least} to {most}"
+            raise InputError(f"{name} is {value!r}; give a whole number, {bound}")
 
 
 class Offsets(Struct, frozen=True, gc=False, kw_only=True):
@@ -95,6 +113,11 @@ class BreakerRules(Struct, frozen=True, gc=False, kw_only=True):
     open_ms: int = 60_000
     open_max_ms: int = 3_600_000
 
+    def __post_init__(self) -> None:
+        """Refuse a breaker that would open for no time."""
+        bounded(self, 0, "failures_max")
+        bounded(self, 1, "open_ms", "open_max_ms")
+
 
 class StaleRules(Struct, frozen=True, kw_only=True):
     """When an entry has waited long enough; 0 or less switches it off.
@@ -112,6 +135,10 @@ class StaleRules(Struct, frozen=True, kw_only=True):
     sweep_every_ms: int = 1_000
     abandon_after_ms: int = 30_000
 
+    def __post_init__(self) -> None:
+        """Refuse to look all the time."""
+        bounded(self, 1, "sweep_every_ms")
+
 
 class RequoteRules(Struct, frozen=True, gc=False, kw_only=True):
     """How a pegged order follows its price.
@@ -124,6 +151,10 @@ class RequoteRules(Struct, frozen=True, gc=False, kw_only=True):
     minimum_ticks: int = 1
     per_order_max: int = 10
     per_symbol_max: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what is below nothing."""
+        bounded(self, 0, "interval_ms", "minimum_ticks", "per_order_max", "per_symbol_max")
 
 
 class AlertRules(Struct, frozen=True, gc=False, kw_only=True):
@@ -138,6 +169,11 @@ class AlertRules(Struct, frozen=True, gc=False, kw_only=True):
     orders_min: int = 20
     timeouts_max: int = 5
 
+    def __post_init__(self) -> None:
+        """Refuse a window without an end to its alerts, or longer than what is remembered."""
+        bounded(self, 1, "window_minutes", most=WINDOW_MINUTES_MAX)
+        bounded(self, 0, "cancel_rate_pct", "orders_min", "timeouts_max")
+
 
 class DayRules(Struct, frozen=True, gc=False, kw_only=True):
     """When a trading day begins: `start` as HH:MM in the time zone `zone`."""
@@ -149,10 +185,11 @@ class DayRules(Struct, frozen=True, gc=False, kw_only=True):
 class Policies(Struct, frozen=True, kw_only=True):
     """All policies of a desk. `sessions` are the trading hours by their name in an instrument.
 
-    The profile `limit_only` takes limit orders of plain upper-case tickers and nothing else.
+    The profile `limit_only` takes limit orders of plain upper-case tickers and nothing else,
+    `exits_only` no entries: it is that of the desk for orders which no desk placed.
     """
 
-    profile: Literal["full", "limit_only"] = "full"
+    profile: Literal["full", "limit_only", "exits_only"] = "full"
     pricing: Pricing = Pricing()
     limits: Limits = Limits()
     breaker: BreakerRules = BreakerRules()
@@ -162,3 +199,7 @@ class Policies(Struct, frozen=True, kw_only=True):
     day: DayRules = DayRules()
     sessions: dict[str, Session] = msgspec.field(default_factory=dict)
     quote_age_max_ms: int = 5_000
+
+    def __post_init__(self) -> None:
+        """Refuse what is below nothing."""
+        bounded(self, 0, "quote_age_max_ms")

@@ -62,12 +62,23 @@ class BreakerClosed(Event, frozen=True, kw_only=True, tag="breaker_closed"):
 class DayBegan(Event, frozen=True, kw_only=True, tag="day_began"):
     """A trading day began: daily counts start anew, and loss is measured from `equity`.
 
-    `equity` is realised profit less fees plus the open profit then, in the desk's currency.
+    `equity` is realised profit less fees plus the open profit then, in the desk's currency;
+    positions without any price are `unvalued` and in it at their cost. The day ends at `ends_ns`
+    (UTC) as it looked when it began, which is `until_ns` in desk time, whoever sets the clock.
     """
 
     day: str
     equity: Decimal
     ends_ns: int
+    until_ns: int = 0
+    unvalued: tuple[str, ...] = ()
+
+
+class DayValued(Event, frozen=True, kw_only=True, tag="day_valued"):
+    """The first price of a position that the day began without; loss is measured from `equity`."""
+
+    symbol: str
+    equity: Decimal
 
 
 class BuyingPowerSet(Event, frozen=True, kw_only=True, tag="buying_power_set"):
@@ -79,12 +90,16 @@ class BuyingPowerSet(Event, frozen=True, kw_only=True, tag="buying_power_set"):
 
 
 class AlertRaised(Event, frozen=True, kw_only=True, tag="alert_raised"):
-    """Something that a person should look at; `code` is stable."""
+    """Something that a person should look at; `code` is stable.
+
+    `repeats` counts alerts of whatever code before it that came too fast to be written singly.
+    """
 
     code: str
     text: str
     symbol: str = ""
     strategy: str = ""
+    repeats: int = 0
 
 
 class StatusChecked(Event, frozen=True, kw_only=True, tag="status_checked"):
@@ -125,7 +140,10 @@ class RequoteDropped(Event, frozen=True, kw_only=True, tag="requote_dropped"):
 
 
 class FlattenStarted(Event, frozen=True, kw_only=True, tag="flatten_started"):
-    """The position of a symbol is to be closed: cancel what is open, then exit what is left."""
+    """The position of a symbol is to be closed: cancel what is open, then exit what is left.
+
+    Written again where another person wants the same; that starts nothing anew.
+    """
 
     symbol: str
     by: str
@@ -133,15 +151,22 @@ class FlattenStarted(Event, frozen=True, kw_only=True, tag="flatten_started"):
 
 
 class FlattenEnded(Event, frozen=True, kw_only=True, tag="flatten_ended"):
-    """The symbol is flat and nothing of it is open any more."""
+    """The symbol is flat and nothing of it is open any more; or `by` stopped it, for a reason."""
 
     symbol: str
+    by: str = ""
+    reason: str = ""
 
 
 class ExternalAdopted(Event, frozen=True, kw_only=True, tag="external_adopted"):
-    """An order of the account that no desk placed: followed, counted, and it can be cancelled."""
+    """An order of the account that no desk placed: followed, counted, and it can be cancelled.
+
+    An empty `client_order_id` is the wire id itself. `reducing` says that it could only close.
+    """
 
     number: int
     broker_order_id: str
     wire_id: str
     terms: OrderTerms
+    client_order_id: str = ""
+    reducing: bool = False

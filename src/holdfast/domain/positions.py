@@ -3,11 +3,13 @@
 Rule 1: quantity and cash are primary and exact. Cash is money in points (price times quantity);
 the instrument's multiplier is applied in the views.
 Rule 2: the cost of the open quantity, and with it average and realised profit, are views: a
-partial close divides. Whenever the position is flat they are made exact again from cash.
+partial close divides. Whenever the position is flat they are made exact again from cash. What is
+kept of a quotient is rounded to a fixed scale first, so that it adds up exactly ever after.
 Rule 3: a fill costs the same however large the position or long its history. Only an amendment
 (bust, correction, real for inferred) folds the recent trades again, as if it had been known in
 the first place.
-Rule 4: fees are kept per currency, apart from the profit; a fee in the base asset takes quantity.
+Rule 4: fees are kept per currency, apart from the profit; a fee in the base asset takes quantity,
+and what that had cost is kept as lost.
 """
 
 from decimal import Decimal
@@ -19,6 +21,9 @@ from msgspec import Struct
 from holdfast.domain.executions import Change
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.values import (
+    DECIMALS_MAX,
+    ONE,
+    VIEW,
     ZERO,
     Side,
     add,
@@ -35,13 +40,15 @@ from holdfast.domain.values import (
 # So many recent trades of a symbol are kept singly. An amendment of an older one corrects quantity
 # and cash exactly, and the average as if the trade had been undone at its own price now.
 TRAIL_MAX: Final = 4_096
+# As fine as the product of two amounts can be.
+_SCALE: Final = ONE.scaleb(-2 * DECIMALS_MAX)
 
 
 class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
     """The foldable part of a position: signed quantity, cost of it, cash and realised, in points.
 
-    `spent` is cash since the last flat and `settled` the realised profit up to then.
-    `inexact` is set while a fee in the base asset makes cash and profit differ.
+    `spent` is cash since the last flat and `settled` the cash made up to then. `lost` is the cost
+    of all that fees in the base asset took: profit before fees is what was made and that.
     """
 
     quantity: Decimal = ZERO
@@ -50,7 +57,7 @@ class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
     realised: Decimal = ZERO
     spent: Decimal = ZERO
     settled: Decimal = ZERO
-    inexact: bool = False
+    lost: Decimal = ZERO
 
     def trade(self, quantity: Decimal, price: Decimal) -> None:
         """Fold a signed quantity at a price: open, close, or close and flip."""
@@ -71,7 +78,6 @@ class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
         self.spent = sub(self.spent, value)
         self.quantity = left
         if not left:
-            self.realised = rounded_sub(self.realised, rounded_add(value, self.cost))
             self._settle()
             return
         released = rounded_div(rounded_mul(self.cost, quantity), held)
@@ -83,17 +89,17 @@ class Book(Struct, gc=False, kw_only=True, omit_defaults=True):
         held = self.quantity
         self.quantity = sub(held, quantity)
         if held:
-            share = ratio(quantity, held)
-            self.cost = rounded_sub(self.cost, rounded_mul(self.cost, share))
-        self.inexact = True
+            share = rounded_div(rounded_mul(self.cost, quantity), held).quantize(_SCALE, None, VIEW)
+            self.cost = rounded_sub(self.cost, share)
+            self.lost = add(self.lost, share)
         if not self.quantity:
             self._settle()
 
     def _settle(self) -> None:
         """Make the profit exact now that the position is flat."""
-        if not self.inexact:
-            self.realised = add(self.settled, self.spent)
-        self.settled, self.spent, self.cost, self.inexact = self.realised, ZERO, ZERO, False
+        self.settled = add(self.settled, self.spent)
+        self.realised = add(self.settled, self.lost)
+        self.spent, self.cost = ZERO, ZERO
 
 
 class Trade(Struct, frozen=True, gc=False, array_like=True):
@@ -137,6 +143,10 @@ class Position(Struct, kw_only=True, omit_defaults=True):
     def realised(self, instrument: Instrument) -> Decimal:
         """Profit of what was closed, before fees, in the instrument's currency."""
         return rounded_mul(self.book.realised, instrument.multiplier)
+
+    def lost(self, instrument: Instrument) -> Decimal:
+        """Cost of what fees in the base asset took, in the instrument's currency."""
+        return rounded_mul(self.book.lost, instrument.multiplier)
 
     def unrealised(self, instrument: Instrument, price: Decimal) -> Decimal:
         """Profit of the open quantity at a price, in the instrument's currency."""

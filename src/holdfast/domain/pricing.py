@@ -1,7 +1,7 @@
 """Limit prices that the desk makes: from a reference price and an offset, or from a quote.
 
 Rule: first the offset, then the tick, and only then is the price judged: that it is above zero,
-and that it is no further from its reference than the slippage guard allows.
+and, for an entry, that it is no further from its reference than the slippage guard allows.
 """
 
 from decimal import Decimal
@@ -12,7 +12,16 @@ from holdfast.domain.order import Order
 from holdfast.domain.policies import Offsets
 from holdfast.domain.quotes import Quote
 from holdfast.domain.refusals import refused
-from holdfast.domain.requests import OrderRequest, Peg, PegTo, Priced, check_unpriced, choice
+from holdfast.domain.requests import (
+    OrderRequest,
+    OrderTerms,
+    Peg,
+    PegTo,
+    Priced,
+    check_size,
+    check_unpriced,
+    choice,
+)
 from holdfast.domain.values import (
     CONTEXT,
     ZERO,
@@ -48,11 +57,12 @@ def price(
 
     Raises:
         InputError: the request contradicts itself, or the computed price is not above zero.
-        OrderRefused: `SLIPPAGE`, or `NO_QUOTE` where there is nothing to follow.
+        OrderRefused: `NO_QUOTE` where there is nothing to follow.
     """
     if request.reference_price is None and request.peg is None:
         return None
     side = check_unpriced(request)
+    check_size(request, instrument)
     offsets = desk.settings.policies.pricing.of(request.strategy)
     if request.peg is not None:
         return _price_of_peg(request, side, instrument, offsets, quote, twin)
@@ -60,8 +70,6 @@ def price(
     if twin is not None:
         return Priced(limit_price=twin.asked.limit_price, reference_price=reference)
     limit = limit_from(reference, side, offsets, instrument)
-    if not request.reduce_only:  # an exit always gets out
-        check_slippage(reference, limit, offsets)
     return Priced(limit_price=limit, reference_price=reference)
 
 
@@ -86,12 +94,15 @@ def limit_from(reference: Decimal, side: Side, offsets: Offsets, instrument: Ins
     return limit
 
 
-def check_slippage(reference: Decimal, limit: Decimal, offsets: Offsets) -> None:
-    """Refuse a limit price that is too far from its reference, on either side.
+def check_slippage(terms: OrderTerms, offsets: Offsets) -> None:
+    """Refuse an entry whose limit price is too far from its reference, on either side.
 
     Raises:
         OrderRefused: `SLIPPAGE`.
     """
+    reference, limit = terms.reference_price, terms.limit_price
+    if reference is None or limit is None:
+        return
     distance = abs(rounded_sub(reference, limit))
     if rounded_mul(distance, _HUNDRED) > rounded_mul(reference, offsets.max_slippage_pct):
         raise refused(

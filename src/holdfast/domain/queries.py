@@ -162,10 +162,12 @@ class Queries:
         return self._unknown(self._ids(given.client_order_id, given.wire_id))
 
     def _of_number(self, given: inputs.Answer | inputs.Looked) -> tuple[str, ...]:
-        return self._number(given.number)
+        return () if given.number in self.state.active else self._number(given.number)
 
     def _of_report(self, given: inputs.Reported) -> tuple[str, ...]:
         report = given.report
+        if self.owner_of(report.wire_id) in self.state.active:
+            return ()
         return self._said(report.wire_id or report.orig_wire_id, report.broker_order_id)
 
     def _of_poll(self, given: inputs.Polled) -> tuple[str, ...]:
@@ -179,7 +181,11 @@ class Queries:
         return tuple(dict.fromkeys((*self._number(given.number), *said)))
 
     def _of_external(self, given: inputs.AdoptExternal) -> tuple[str, ...]:
-        return self._said(given.snapshot.wire_id, given.snapshot.broker_order_id)
+        wire_id, broker_order_id = given.snapshot.wire_id, given.snapshot.broker_order_id
+        said, names = self._said(wire_id, broker_order_id), self.state.names
+        if f"b:{broker_order_id}" in names or self.owner_of(wire_id):
+            return said
+        return (*said, *self._unknown((f"c:{wire_id or broker_order_id}",)))
 
     def _said(self, wire_id: str, broker_order_id: str) -> tuple[str, ...]:
         number = self.owner_of(wire_id) if wire_id else 0

@@ -6,6 +6,7 @@ An event whose decision used a quote carries it, so that the decision can be jud
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import Struct
 
 from holdfast.domain.values import Side, ratio, rounded_add
@@ -47,6 +48,18 @@ class Quote(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
         """Return what a market order of that side would pay or get, as far as the quote tells."""
         touch = self.ask if side is Side.BUY else self.bid
         return touch if touch is not None else self.last
+
+
+def priced(quote: Quote) -> Quote:
+    """Return a quote without what is no price: zero or below is how sources say that none is there.
+
+    Taken for a price it would value a purchase at nothing.
+    """
+    if all(price is None or price > 0 for price in (quote.bid, quote.ask, quote.last)):
+        return quote
+    prices = {name: getattr(quote, name) for name in ("bid", "ask", "last")}
+    absent = {name: None for name, price in prices.items() if price is not None and price <= 0}
+    return msgspec.structs.replace(quote, **absent)
 
 
 def fresh_quote(desk: "Desk", symbol: str) -> Quote | None:

@@ -4,10 +4,12 @@ Rule: refusals are decisions, so they are journaled, but not a flood of them.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain.inputs import Input, Replace, Submit
+from holdfast.domain.values import plain
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import OrderRefused
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # Every code of an `OrderRefused`, and what it means. Codes are for ever: added to, never renamed.
 CODES: Final[Mapping[str, str]] = {
+    "UNCLAIMED_DESK": "the desk of orders that no desk placed takes no entries; use another desk",
     "KILL_SWITCH": "the kill switch is engaged; no entry goes out until somebody releases it",
     "BREAKER_OPEN": "the circuit breaker is open; entries wait until it closes",
     "FLATTENING": "the position of this symbol is being closed; entries wait until it is flat",
@@ -43,7 +46,8 @@ REFUSALS_APART_MAX: Final = 1_000
 def refused(code: str, advice: str, **figures: object) -> OrderRefused:
     """Return the refusal of a code: its figures as `key=value`, and what to do next."""
     assert code in CODES, code
-    context = " ".join(f"{name}={value}" for name, value in figures.items())
+    shown = {k: plain(v) if isinstance(v, Decimal) else v for k, v in figures.items()}
+    context = " ".join(f"{name}={value}" for name, value in shown.items())
     return OrderRefused(
         f"{code}: {context}; {advice}" if context else f"{code}: {advice}", code=code
     )
@@ -82,7 +86,7 @@ def _what(desk: "Desk", given: Input) -> dict[str, str] | None:
         return {
             "symbol": request.symbol[:64],
             "side": str(request.side)[:16],
-            "quantity": str(size),
+            "quantity": str(size)[:64],
             "strategy": request.strategy,
             "client_order_id": request.client_order_id or "",
         }
@@ -93,7 +97,7 @@ def _what(desk: "Desk", given: Input) -> dict[str, str] | None:
     return {
         "symbol": order.terms.symbol,
         "side": order.terms.side.value,
-        "quantity": str(wanted),
+        "quantity": str(wanted)[:64],
         "strategy": order.strategy,
         "client_order_id": order.client_order_id,
     }

@@ -39,7 +39,7 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
     changes = _changes(desk, order, command)
     if not changes:
         return order.number
-    opens = _check_change(desk, order, changes)
+    opens = check_change(desk, order, changes)
     if sum(wish.kind is WishKind.REPLACE for wish in order.wishes) >= REPLACES_OPEN_MAX:
         raise OrderCancellationError(
             f"order {order.client_order_id} has {REPLACES_OPEN_MAX} replaces without an answer; "
@@ -104,7 +104,7 @@ def _changes(desk: "Desk", order: Order, command: Replace) -> dict[str, Decimal]
     return changes
 
 
-def _check_change(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> bool:
+def check_change(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> bool:
     """Refuse a change that a limit forbids; tell whether it makes an entry of an exit.
 
     Raises:

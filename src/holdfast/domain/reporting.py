@@ -140,7 +140,7 @@ def _working(condition: Condition) -> Callable[[Work, Order, Report, str], None]
     def absorbed(work: Work, order: Order, report: Report, report_id: str) -> None:
         imply_acceptance(work, order, report.broker_order_id)
         restate_by(work, order, report)
-        if order.is_terminal or order.condition is condition:
+        if order.is_terminal or order.condition in {condition, Condition.ABANDONED}:
             _note(work, order, report, report_id)
             return
         work.out(

@@ -144,14 +144,13 @@ def check_request(
     """Turn a request into terms; `priced` is for one that leaves its limit price to the desk.
 
     Raises:
-        AmountError: a price or quantity is not finite, not positive, off tick or lot, absurd, or
-            worth less than the minimum notional.
+        AmountError: a price or quantity is not finite, not positive, off tick or lot, or absurd.
         UnsupportedOrderTypeError: no such order type or time in force.
         InputError: anything else that is missing, doubled or contradictory; the message names it.
     """
     order_type = choice(OrderType, request.order_type, "order_type")
     in_force = choice(TimeInForce, request.time_in_force, "time_in_force")
-    quantity, notional = _size(request, instrument)
+    quantity, notional = check_size(request, instrument)
     wanted = _PRICES[order_type]
     if priced is None:
         if request.reference_price is not None or request.peg is not None:
@@ -163,8 +162,6 @@ def check_request(
     limit_price = priced.limit_price
     stop_price = _price(request.stop_price, "stop_price", order_type, instrument, wanted=wanted[1])
     trail = _price(request.trail, "trail", order_type, instrument, wanted=wanted[2])
-    if quantity is not None and limit_price is not None:
-        instrument.check_notional(quantity, limit_price)
     _check_flags(request, order_type, in_force)
     check_names(request)
     return OrderTerms(
@@ -232,6 +229,8 @@ def check_unpriced(request: OrderRequest) -> Side:
         InputError: it has a limit price as well, or a reference and a peg, or is no limit order,
             or is pegged and could not be followed.
     """
+    check_names(request)
+    _check_kinds(request)
     named = "peg" if request.peg is not None else "reference_price"
     if choice(OrderType, request.order_type, "order_type") is not OrderType.LIMIT:
         found = f"the order type is {request.order_type!r}"
@@ -263,7 +262,15 @@ def choice(kind: type[_Choice], value: object, name: str) -> _Choice:
     return found  # type: ignore[return-value]  # the row of this kind holds this kind
 
 
-def _size(request: OrderRequest, instrument: Instrument) -> tuple[Decimal | None, Decimal | None]:
+def check_size(
+    request: OrderRequest, instrument: Instrument
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return the quantity and the notional of a request, one of which is None.
+
+    Raises:
+        AmountError: it is no amount, or no whole number of lots.
+        InputError: neither or both are given.
+    """
     if (request.quantity is None) == (request.notional is None):
         found = "neither" if request.quantity is None else "both"
         raise InputError(
@@ -314,7 +321,18 @@ def _is_count(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
+def _check_kinds(request: OrderRequest) -> None:
+    flags = (request.post_only, request.reduce_only, request.extended_hours, request.force)
+    for value in flags:
+        if value is not True and value is not False:
+            raise InputError(
+                f"post_only, reduce_only, extended_hours and force are {flags!r}; "
+                "each must be True or False"
+            )
+
+
 def _check_flags(request: OrderRequest, order_type: OrderType, in_force: TimeInForce) -> None:
+    _check_kinds(request)
     if (in_force is TimeInForce.GTD) != (request.expire_at_ns is not None):
         raise InputError(
             f"time_in_force is {in_force} and expire_at_ns is {request.expire_at_ns}; "

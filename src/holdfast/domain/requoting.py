@@ -6,34 +6,50 @@ Rule 2: where the broker cannot replace, the order is cancelled, and a successor
 is left. It is sent only once the broker, asked after the end, has told the final figure: whatever
 overtakes what, the chain never has more open than its order asked for.
 Rule 3: whoever wants the order gone, or forbids entries meanwhile, ends the chain.
+Rule 4: a move is measured like a replace: what a limit refuses is not done, and recorded once.
 """
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.attend import request_cancel
 from holdfast.domain.days import is_over, turn_day
-from holdfast.domain.inputs import Quoted
+from holdfast.domain.exits import closable_by, only_closes
+from holdfast.domain.exposure import is_exit
+from holdfast.domain.inputs import Quoted, Replace
 from holdfast.domain.order import Order
 from holdfast.domain.pricing import peg_price
-from holdfast.domain.quotes import Quote, fresh_quote
+from holdfast.domain.quotes import Quote, fresh_quote, priced
+from holdfast.domain.refusals import record_refusal
+from holdfast.domain.replacing import check_change
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.sessions import Session
 from holdfast.domain.values import ZERO, Condition, Status, amount, mul, sub
 from holdfast.domain.work import NS_PER_MS, anomaly
-from holdfast.errors import AmountError
+from holdfast.errors import AmountError, OrderRefused
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
+
+# Orders of which it is remembered what kept them from moving; beyond them it is recorded anew.
+STAYED_MAX: Final = 1_000
 
 
 def quoted(desk: "Desk", given: Quoted) -> None:
     """Take the latest quotes, and move the orders that follow them."""
     for given_quote in given.quotes:
+        before = desk.quotes.get(given_quote.symbol)
+        if before is not None:
+            if given_quote.at_ns < before.at_ns:
+                continue
+        elif given_quote.symbol not in desk.instruments:
+            continue
         quote = _usable(desk, given_quote)
+        if quote.at_ns > desk.now_ns:  # or it would stay fresh for ever
+            quote = msgspec.structs.replace(quote, at_ns=desk.now_ns)
         desk.quotes[quote.symbol] = quote
         followers = desk.state.pegged.get(quote.symbol)
         if followers and desk.memo.reconciled:
@@ -52,7 +68,7 @@ def _usable(desk: "Desk", quote: Quote) -> Quote:
         if before is None or before.mark is not None:
             anomaly(desk, "UNUSABLE_QUOTE", f"{quote}: {error}"[:500])
         return empty
-    return quote
+    return priced(quote)
 
 
 def look(desk: "Desk") -> None:
@@ -91,6 +107,11 @@ def _move(desk: "Desk", order: Order) -> None:
     price = _target(desk, order, quote)
     if quote is None or price is None or not _is_worth_it(desk, order, price):
         return
+    refusal = _refusal(desk, order, price)
+    if refusal is not None:
+        _stay(desk, order, price, refusal)
+        return
+    desk.memo.stayed.pop(order.number, None)
     turn_day(desk)
     native = desk.capabilities.native_replace
     desk.out(
@@ -138,11 +159,32 @@ def _forbidden(desk: "Desk", order: Order) -> str:
     guard = desk.guard
     if order.terms.symbol in guard.flattening:
         return "the position is being closed"
-    if order.terms.reduce_only:
+    if only_closes(desk, order):
         return ""
     if guard.kill is not None:
         return "the kill switch is engaged"
     return "the circuit breaker is open" if guard.breaker.reason else ""
+
+
+def _refusal(desk: "Desk", order: Order, price: Decimal) -> OrderRefused | None:
+    """Return what refuses an order its price, if any limit does."""
+    try:
+        check_change(desk, order, {"limit_price": price})
+    except OrderRefused as refusal:
+        return refusal
+    return None
+
+
+def _stay(desk: "Desk", order: Order, price: Decimal, refusal: OrderRefused) -> None:
+    """Record why an order stays where it is; not anew with every quote."""
+    stayed = desk.memo.stayed
+    if stayed.get(order.number) == refusal.code:
+        return
+    if len(stayed) >= STAYED_MAX:
+        stayed.clear()
+    stayed[order.number] = refusal.code
+    wanted = Replace(client_order_id=order.client_order_id, limit_price=price)
+    record_refusal(desk, wanted, refusal)
 
 
 def _target(desk: "Desk", order: Order, quote: Quote | None) -> Decimal | None:
@@ -189,8 +231,10 @@ def _no_need(order: Order) -> str:
 def _succeed(desk: "Desk", order: Order) -> None:
     """Submit what is left at the price of the latest quote, or else of the one that decided."""
     now, settings, quote = desk.now_ns, desk.settings, fresh_quote(desk, order.terms.symbol)
-    price = _target(desk, order, quote) or order.moving_to
-    terms, reason = _rest(desk, order, price)
+    price, reason = _price_of_successor(desk, order, quote)
+    terms = None
+    if price is not None:
+        terms, reason = _rest(desk, order, price)
     if terms is None:
         desk.out(e.RequoteDropped(at_ns=now, number=order.number, reason=reason[:200]))
         return
@@ -212,18 +256,39 @@ def _succeed(desk: "Desk", order: Order) -> None:
     desk.touch(number)
 
 
-def _rest(desk: "Desk", order: Order, price: Decimal | None) -> tuple[OrderTerms | None, str]:
-    """Return the terms of what is left of an order, or why there can be no order of them."""
-    terms, rest = order.terms, sub(order.quantity or ZERO, order.filled_quantity)
-    if rest <= 0 or price is None:
+def _price_of_successor(
+    desk: "Desk", order: Order, quote: Quote | None
+) -> tuple[Decimal | None, str]:
+    """Return the latest price that the limits allow, else the decided one; or why it is neither."""
+    reason = "it has no price"
+    for price in (_target(desk, order, quote), order.moving_to):
+        if price is not None:
+            refusal = _refusal(desk, order, price)
+            if refusal is None:
+                return price, ""
+            reason = str(refusal)
+    return None, reason
+
+
+def _rest(desk: "Desk", order: Order, price: Decimal) -> tuple[OrderTerms | None, str]:
+    """Return the terms of what is left of an order, or why there can be no order of them.
+
+    What is left of an exit is no more than is left to close.
+    """
+    terms, instrument = order.terms, desk.instruments[order.terms.symbol]
+    rest = sub(order.quantity or ZERO, order.filled_quantity)
+    if is_exit(order):
+        standing = desk.state.exposure.weight(order.number)
+        rest = min(rest, instrument.in_lots(closable_by(desk, terms, standing)))
+    if rest <= 0:
         return None, "nothing is left of it"
     end_ns = terms.expire_at_ns
     if end_ns is not None and desk.wall_ns >= end_ns:
         return None, "it is past its end"
-    instrument = desk.instruments[terms.symbol]
     try:
         instrument.check_quantity(rest)
-        instrument.check_notional(rest, price)
+        if not is_exit(order):
+            instrument.check_notional(rest, price)
     except AmountError as error:
         return None, str(error)
     changed = msgspec.structs.replace(terms, quantity=rest, notional=None, limit_price=price)

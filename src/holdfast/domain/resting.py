@@ -17,45 +17,58 @@ _SLACK: Final = 64
 
 
 class Resting:
-    """Open orders by number, and a heap of the limit prices of those that rest in the book."""
+    """Open orders by number, and a heap of the limit prices of those that rest in the book.
 
-    __slots__ = ("_prices", "_side", "orders")
+    While a replace is on its way the price counts that is more in the way, the old or the new.
+    """
+
+    __slots__ = ("_keys", "_prices", "_side", "orders")
 
     def __init__(self, side: Side) -> None:
         """Start empty."""
         self.orders: dict[int, Order] = {}
         self._side = side
+        self._keys: dict[int, Decimal] = {}
         self._prices: list[tuple[Decimal, int]] = []
 
     def add(self, order: Order) -> None:
         """Take an order in, or note its new price."""
-        self.orders[order.number] = order
-        key = self._key(order)
-        if key is None:
+        number, key = order.number, self._key(order)
+        self.orders[number] = order
+        if key is None or self._keys.get(number) == key:
             return
-        heappush(self._prices, (key, order.number))
+        self._keys[number] = key
+        heappush(self._prices, (key, number))
         if len(self._prices) > 2 * len(self.orders) + _SLACK:
-            keys = ((self._key(each), each.number) for each in self.orders.values())
-            self._prices = [(key, number) for key, number in keys if key is not None]
+            self._prices = [(each, of) for of, each in self._keys.items()]
             heapify(self._prices)
 
     def drop(self, order: Order) -> None:
         """Let an order go that can no longer trade."""
         self.orders.pop(order.number, None)
+        self._keys.pop(order.number, None)
 
     def best(self) -> Order | None:
         """Return the highest purchase, or the lowest sale, that rests in the book."""
         prices = self._prices
         while prices:
             key, number = prices[0]
-            order = self.orders.get(number)
-            if order is not None and self._key(order) == key:
-                return order
+            if self._keys.get(number) == key:
+                return self.orders[number]
             heappop(prices)
         return None
 
-    def _key(self, order: Order) -> Decimal | None:
-        price = order.terms.limit_price
-        if price is None or order.terms.order_type in UNTRIGGERED:
+    def price(self, order: Order) -> Decimal | None:
+        """Return the price at which an order rests, or may soon, whichever is more in the way."""
+        limit = order.terms.limit_price
+        if limit is None or order.terms.order_type in UNTRIGGERED:
             return None
-        return neg(price) if self._side is Side.BUY else price
+        if not order.last_wish:
+            return limit
+        wished = (wish.limit_price for wish in order.wishes)
+        prices = [limit, *(price for price in wished if price is not None)]
+        return max(prices) if self._side is Side.BUY else min(prices)
+
+    def _key(self, order: Order) -> Decimal | None:
+        price = self.price(order)
+        return neg(price) if price is not None and self._side is Side.BUY else price

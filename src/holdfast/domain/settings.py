@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from holdfast.domain.policies import Policies
+from holdfast.domain.policies import Policies, bounded
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     policies: Policies = Policies()
 
     def __post_init__(self) -> None:
-        """Refuse settings under which silence could be taken for absence."""
+        """Refuse settings that wait for nothing, or take silence for absence."""
+        bounded(self, 1, "ack_wait_ms", "send_wait_ms", "retry_first_ms")
+        bounded(self, self.retry_first_ms, "retry_max_ms")
+        bounded(self, 0, "quiet_ms", "inferred_grace_ms", "retries_max", "resends_max")
+        bounded(self, 0, "finished_orders_max")
         if self.absence_grace_ms <= self.ack_wait_ms:
             message = (
                 f"absence_grace_ms is {self.absence_grace_ms} and ack_wait_ms {self.ack_wait_ms}; "

@@ -242,7 +242,7 @@ def _settle(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None
 def _settle_condition(work: Work, order: Order, snapshot: Snapshot) -> None:
     if order.is_terminal or order.condition is snapshot.condition or snapshot.pending:
         return
-    if snapshot.condition is Condition.NONE and order.condition is Condition.ABANDONED:
+    if order.condition is Condition.ABANDONED:  # until its cancel is answered
         return
     work.out(
         e.ConditionChanged(

@@ -30,7 +30,7 @@ from holdfast.domain.resting import Resting
 from holdfast.domain.values import ONE, TERMINAL, Side, Status, rounded_add
 
 # Raised with every change of meaning in what `dump` writes; another number is folded anew.
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class Stored(Struct, kw_only=True, omit_defaults=True):
@@ -213,7 +213,7 @@ class State:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
         self._place(order)
-        if order.terms is not terms and order.is_exposed:
+        if (order.terms is not terms or order.last_wish) and order.is_exposed:
             self.rest_of(terms.symbol, terms.side).add(order)
         if order.is_waiting or number in self.alarms or terms.expire_at_ns is not None:
             self.watch(order)
@@ -345,6 +345,7 @@ class State:
         position.open(event.quantity, event.price)
         self.stored.positions[event.symbol] = position
         self.stored.traded.setdefault(event.symbol, 0)
+        self.stored.guard.day.unvalued += (event.symbol,)
 
     def _clock(self, event: e.ClockStepped | e.DeskResumed) -> None:
         self.stored.wall_offset_ns = event.wall_offset_ns

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 from holdfast.domain import events as e
 from holdfast.domain import requoting
 from holdfast.domain.attend import want_gone
+from holdfast.domain.exits import protects
 from holdfast.domain.inputs import CancelAll, ManageOrders
 from holdfast.domain.order import Order, Stage
 from holdfast.domain.policies import StaleRules
+from holdfast.domain.requests import check_text
 from holdfast.domain.values import ID_LENGTH_MAX, Condition
 from holdfast.domain.work import NS_PER_MS, backoff_ns
-from holdfast.errors import UnknownSymbolError
+from holdfast.errors import InputError, UnknownSymbolError
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
 # Looks at the age of orders are no closer together than this, whatever the rules say.
 SWEEP_EVERY_MS_MIN: Final = 50
-# What guards a position is neither an entry nor in anybody's way.
-_GUARDS: Final = frozenset({"stop", "target"})
 _OURS: Final = "holdfast"
 
 
@@ -74,7 +74,12 @@ def cancel_all(desk: "Desk", given: CancelAll) -> None:
 
     Raises:
         UnknownSymbolError: the symbol that it is about is not defined.
+        InputError: a text that is none, or a choice that is neither yes nor no.
     """
+    for name in ("symbol", "by", "reason"):
+        check_text(getattr(given, name), name)
+    if not isinstance(given.leave_unprotected, bool):
+        raise InputError(f"leave_unprotected is {given.leave_unprotected!r}; give True or False")
     if given.symbol and given.symbol not in desk.instruments:
         known = ", ".join(sorted(desk.instruments)[:10]) or "none"
         raise UnknownSymbolError(
@@ -86,16 +91,11 @@ def cancel_all(desk: "Desk", given: CancelAll) -> None:
         for order in desk.state.active.values()
         if (not given.symbol or order.terms.symbol == given.symbol)
         and (given.strategy is None or order.strategy == given.strategy)
-        and (given.leave_unprotected or not guards(order))
+        and (given.leave_unprotected or not protects(desk, order))
     ]
     reason = given.reason or "cancel all"
     sweep(desk, orders, reason=reason, by=given.by, unprotected=given.leave_unprotected)
     desk.result(*(order.number for order in orders))
-
-
-def guards(order: Order) -> bool:
-    """Tell whether an order protects a position, so that only who means it may take it away."""
-    return order.terms.reduce_only or order.role in _GUARDS
 
 
 def manage(desk: "Desk", given: ManageOrders) -> None:
@@ -152,11 +152,11 @@ def _look(desk: "Desk", by: str) -> tuple[int, ...]:
 
 
 def _stale(desk: "Desk") -> Iterator[tuple[Order, str]]:
-    """Yield the entries that have waited too long, oldest first, and why they go."""
+    """Yield what has waited too long and protects nothing, oldest first, and why it goes."""
     rules, open_now = desk.settings.policies.stale, dict[str, bool]()
     for order in desk.state.active.values():
         settling = order.wanted_gone or order.is_terminal or order.held is not None
-        if settling or order.external or guards(order):
+        if settling or order.external or protects(desk, order):
             continue
         limit_ns = _limit_ms(rules, order) * NS_PER_MS
         began_ns = order.began_ns or order.created_ns

@@ -5,18 +5,17 @@ Rule 2: an engaged kill switch is level-triggered: whatever entry turns up while
 cancelled, however late and however often. It stays engaged over restarts until it is released.
 """
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import flattening, sweeping
 from holdfast.domain.alerts import watch
-from holdfast.domain.breaker import check_breaker, close_breaker, judge, note_probe
-from holdfast.domain.guard import FLAT, NS_PER_S, Kill
+from holdfast.domain.breaker import close_breaker, judge
+from holdfast.domain.exits import only_closes
+from holdfast.domain.guard import FLAT, Kill
 from holdfast.domain.inputs import EngageKillSwitch, ReleaseKillSwitch
 from holdfast.domain.order import Order
 from holdfast.domain.persons import check_person
-from holdfast.domain.refusals import refused
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import InputError
 
@@ -45,46 +44,27 @@ _STIRS: Final = frozenset(
 )
 
 
-def check_open(desk: "Desk") -> None:
-    """Let an entry pass, or refuse it.
-
-    Raises:
-        OrderRefused: KILL_SWITCH or BREAKER_OPEN.
-    """
-    kill = desk.guard.kill
-    if kill is not None:
-        since_s = (kill.at_ns + desk.wall_ns - desk.now_ns) // NS_PER_S
-        raise refused(
-            "KILL_SWITCH",
-            "exits pass; release the kill switch to let entries out",
-            by=kill.by,
-            since=datetime.fromtimestamp(since_s, UTC).isoformat(),
-            reason=repr(kill.reason),
-        )
-    check_breaker(desk)
-
-
 def engage(desk: "Desk", given: EngageKillSwitch) -> None:
     """Let no entry out any more, and want those that are out gone; the result names them.
 
-    Engaging again changes the reason, and may go from `cancel` to `flatten` but not back.
+    Engaging again changes name and reason, and may go from `cancel` to `flatten` but not back.
 
     Raises:
         InputError: no name, no reason, or an unknown action.
     """
     check_person(given.by, given.reason, "engaging the kill switch")
-    if given.action not in {"cancel", "flatten"}:
+    if given.action not in ("cancel", "flatten"):
         raise InputError(f"action is {given.action!r}; give cancel or flatten")
     kill = desk.guard.kill
     action = "flatten" if kill is not None and kill.action == "flatten" else given.action
     reason = given.reason[:200]
-    if kill is None or (kill.action, kill.reason) != (action, reason):
+    if kill is None or (kill.by, kill.action, kill.reason) != (given.by, action, reason):
         engaged = e.KillSwitchEngaged(at_ns=desk.now_ns, by=given.by, reason=reason, action=action)
         desk.out(engaged)
     kill = desk.guard.kill
     assert kill is not None
     flattens = action == "flatten"
-    concerned = [order for order in desk.active() if flattens or _is_entry(order, kill)]
+    concerned = [order for order in desk.active() if flattens or not only_closes(desk, order)]
     orders = [order for order in concerned if order.role != FLAT]
     desk.result(*(order.number for order in orders))
     _stop(desk, kill, [order for order in orders if not order.wanted_gone])
@@ -135,7 +115,8 @@ def _must_look(desk: "Desk") -> bool:
 
 
 def _enforce(desk: "Desk", kill: Kill) -> None:
-    left = [order for order in desk.active() if _is_entry(order, kill) and not order.wanted_gone]
+    entries = [order for order in desk.active() if not only_closes(desk, order)]
+    left = [order for order in entries if not order.wanted_gone]
     due = [order for order in left if flattening.may_cancel(desk, order)]
     _stop(desk, kill, due)
     desk.memo.enforced_ns, desk.memo.unstopped = desk.now_ns, len(due) < len(left)
@@ -151,19 +132,11 @@ def _stop(desk: "Desk", kill: Kill, orders: list[Order]) -> None:
         sweeping.sweep(desk, orders, reason=reason, by=kill.by, unprotected=unprotected)
 
 
-def _is_entry(order: Order, kill: Kill) -> bool:
-    """Tell what the switch cancels: protection stands, as does an exit that it let through."""
-    let_through = order.reducing and order.created_ns >= kill.at_ns
-    return not (order.terms.reduce_only or let_through)
-
-
 __all__ = [
     "ENFORCE_EVERY_MS",
-    "check_open",
     "close_breaker",
     "due_ns",
     "engage",
-    "note_probe",
     "release",
     "settle",
 ]

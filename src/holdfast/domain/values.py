@@ -45,7 +45,7 @@ CONTEXT: Final = Context(
     rounding=ROUND_HALF_EVEN,
     traps=[Inexact, InvalidOperation, DivisionByZero, Overflow, Clamped],
 )
-_VIEW: Final = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+VIEW: Final = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 ZERO: Final = Decimal(0)
 ONE: Final = Decimal(1)
 
@@ -55,10 +55,10 @@ mul = CONTEXT.multiply
 neg = CONTEXT.minus
 
 # For view figures such as an average, which may round in the 60th digit.
-rounded_add = _VIEW.add
-rounded_sub = _VIEW.subtract
-rounded_mul = _VIEW.multiply
-rounded_div = _VIEW.divide
+rounded_add = VIEW.add
+rounded_sub = VIEW.subtract
+rounded_mul = VIEW.multiply
+rounded_div = VIEW.divide
 
 
 class Side(StrEnum):
@@ -149,8 +149,8 @@ TERMINAL: Final = frozenset(
 
 def ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Divide for display: rounded to 60 digits, without trailing zeros."""
-    quotient = _VIEW.divide(numerator, denominator)
-    return _VIEW.plus(quotient.normalize(_VIEW))
+    quotient = VIEW.divide(numerator, denominator)
+    return VIEW.plus(quotient.normalize(VIEW))
 
 
 def plain(amount: Decimal) -> str:

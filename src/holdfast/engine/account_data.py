@@ -5,7 +5,10 @@ until its time to live is over or something happened that it cannot know of: a f
 that is gone.
 Rule 2: after that the account is asked again unbidden, soon but never in a hurry, and every desk
 is told the figure together with what it had opened by then.
-Rule 3: an error is raised to those who asked. Nobody else is held up by it; it is counted.
+Rule 3: where several desks share the account, each is told the figure less what the others have
+open, or opened since it was asked; and told anew, seldom, when that grew. Between two such words
+two desks may still promise the same money: the broker refuses the second.
+Rule 4: an error is raised to those who asked. Nobody else is held up by it; it is counted.
 """
 
 import asyncio
@@ -22,14 +25,18 @@ from holdfast.domain.desk import Desk
 from holdfast.domain.events import (
     AnyEvent,
     ExecutionCorrected,
+    ExternalAdopted,
+    OrderAdopted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
     OrderRejected,
     OrderReplaced,
+    OrderSubmitted,
+    ReplaceRequested,
 )
 from holdfast.domain.inputs import AccountSeen, Input
-from holdfast.domain.values import amount
+from holdfast.domain.values import ZERO, amount, rounded_add, rounded_mul, rounded_sub
 from holdfast.engine.masking import described
 from holdfast.errors import Closed, OrderStatusError
 from holdfast.ports import AccountFigures, Broker
@@ -43,6 +50,8 @@ ASK_WAIT_MAX_S: Final = 10.0
 ASK_APART_MIN_S: Final = 1.0
 # Deposits and other people's orders show without anything happening here.
 ASK_EVERY_S: Final = 60.0
+# How often at most a desk is told what the others opened meanwhile.
+SHARE_APART_MIN_S: Final = 0.25
 # A failed question is repeated after a wait that doubles.
 RETRY_FIRST_S: Final = 2.0
 RETRY_MAX_S: Final = 60.0
@@ -60,6 +69,12 @@ _MOVES: Final = frozenset(
 )
 
 
+# What reserves more of it.
+_RESERVES: Final = frozenset(
+    {OrderSubmitted, OrderAdopted, ExternalAdopted, OrderReplaced, ReplaceRequested}
+)
+
+
 class AccountView(Struct, frozen=True, kw_only=True):
     """The account as its broker told it.
 
@@ -71,6 +86,14 @@ class AccountView(Struct, frozen=True, kw_only=True):
     positions: dict[str, Decimal]
     asked_ns: int
     age_ms: int
+
+
+class _Told(Struct, frozen=True):
+    """A figure as it is for one desk: when it asked, and what it had opened by then."""
+
+    amount: Decimal
+    asked_ns: int
+    opened: Decimal
 
 
 class AccountDesk(Protocol):
@@ -107,6 +130,9 @@ class AccountData:
         self._ttl_ms = ttl_ms
         self._desks: list[AccountDesk] = []
         self._latest: AccountView | None = None
+        self._told: dict[AccountDesk, _Told] = {}
+        self._sharing: asyncio.TimerHandle | None = None
+        self._shared_at = 0.0  # in seconds of the loop
         self._begun = self._answered = 0  # the newest question, and the newest that was answered
         self._wanted = 1  # the first question whose answer knows of all that happened
         self._asking: asyncio.Task[AccountView] | None = None
@@ -125,6 +151,7 @@ class AccountData:
         """Tell a closed desk nothing more."""
         if desk in self._desks:
             self._desks.remove(desk)
+            self._told.pop(desk, None)
             desk.on_durable = None
 
     def start(self) -> None:
@@ -136,6 +163,8 @@ class AccountData:
     async def close(self) -> None:
         """End every question."""
         self._closed = True
+        if self._sharing is not None:
+            self._sharing.cancel()
         tasks = [task for task in (self._task, self._asking) if task is not None]
         for task in tasks:
             task.cancel()
@@ -143,6 +172,14 @@ class AccountData:
 
     def heard(self, events: Sequence[AnyEvent]) -> None:
         """Take durable events of a desk: some of them make the figures out of date."""
+        is_shared = len(self._told) > 1 and self._sharing is None and not self._closed
+        if is_shared and any(type(event) in _RESERVES for event in events):
+            loop = asyncio.get_running_loop()
+            when = self._shared_at + SHARE_APART_MIN_S
+            if loop.time() >= when:
+                self._share()
+            else:
+                self._sharing = loop.call_at(when, self._share)
         if self._wanted <= self._begun and any(type(event) in _MOVES for event in events):
             self.invalidate()
 
@@ -232,25 +269,38 @@ class AccountData:
                 asked_ns = self._now_ns()
                 opened = [(desk, desk.now_ns(), desk.desk.guard.opened) for desk in self._desks]
                 figures = await ask()
-            if figures.buying_power is not None:
-                amount(figures.buying_power, "buying power", signed=True)
+            power = figures.buying_power
+            if power is not None:
+                power = amount(power, "buying power", signed=True)
+            latest = AccountView(
+                buying_power=power,
+                positions=dict(figures.positions),
+                asked_ns=asked_ns,
+                age_ms=0,
+            )
         except Exception as error:
             self.failed += 1
             _log.warning("the account gave no figures: %s", described(error))
             raise
-        self._answered = number
-        self._latest = AccountView(
-            buying_power=figures.buying_power,
-            positions=dict(figures.positions),
-            asked_ns=asked_ns,
-            age_ms=0,
-        )
-        if figures.buying_power is not None:
-            for desk, at_ns, value in opened:
-                desk.word(
-                    AccountSeen(buying_power=figures.buying_power, asked_ns=at_ns, opened=value)
-                )
-        return self._latest
+        self._answered, self._latest = number, latest
+        if power is not None:
+            here = [each for each in opened if each[0] in self._desks]
+            self._told = {desk: _Told(power, at_ns, value) for desk, at_ns, value in here}
+            self._share()
+        return latest
+
+    def _share(self) -> None:
+        """Tell each desk the figure, less what the others have reserved of it."""
+        if self._sharing is not None:
+            self._sharing.cancel()
+        self._sharing, self._shared_at = None, asyncio.get_running_loop().time()
+        reserved = {desk: _reserved(desk.desk, told) for desk, told in self._told.items()}
+        for desk, told in self._told.items():
+            power = told.amount
+            for other, value in reserved.items():
+                if other is not desk:
+                    power = rounded_sub(power, max(value, ZERO))
+            desk.word(AccountSeen(buying_power=power, asked_ns=told.asked_ns, opened=told.opened))
 
     async def _refresh(self) -> None:
         retry_s = RETRY_FIRST_S
@@ -270,6 +320,15 @@ class AccountData:
                 continue
             retry_s = RETRY_FIRST_S
             await asyncio.sleep(ASK_APART_MIN_S)
+
+
+def _reserved(desk: Desk, told: _Told) -> Decimal:
+    """Return what a desk has open that its account's figure does not know, and opened since."""
+    exposure = desk.state.exposure
+    knows = desk.capabilities.power_after_orders
+    bound = exposure.uncovered(told.asked_ns) if knows else exposure.value
+    bound = rounded_add(bound, rounded_sub(desk.guard.opened, told.opened))
+    return rounded_mul(bound, desk.settings.policies.limits.margin_rate)
 
 
 def _seen(asking: "asyncio.Task[AccountView]") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,7 +13,7 @@ from holdfast.clock import NS_PER_S, Clock, SystemClock, new_epoch
 from holdfast.domain.inputs import ClockStep, Connected, Define, Open, Resume
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.settings import Settings
-from holdfast.engine.account_data import AccountData
+from holdfast.engine.account_data import TTL_MS, AccountData
 from holdfast.engine.audit import audit
 from holdfast.engine.budget import RateRules
 from holdfast.engine.desk_time import DeskTime
@@ -21,6 +21,7 @@ from holdfast.engine.emergency import EmergencyLog
 from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.jsonl import JsonlFiles
 from holdfast.engine.link import AccountLink
+from holdfast.engine.masking import described
 from holdfast.engine.quotes import QuoteBoard, QuoteFollower
 from holdfast.engine.recovery import recover
 from holdfast.engine.runner import Mode, Runner
@@ -62,7 +63,7 @@ class Options(Struct, frozen=True, kw_only=True):
 class Account:
     """A broker account as its desks share it: the link, the latest prices, and its figures."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of its own, all by name
         self,
         broker: Broker,
         *,
@@ -70,6 +71,7 @@ class Account:
         ack_wait_ms: int,
         poll_interval_ms: int,
         rate: RateRules | None = None,
+        account_ttl_ms: int = TTL_MS,
         board: QuoteBoard | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -87,7 +89,9 @@ class Account:
         )
         self.board = board
         time = DeskTime(clock or SystemClock())
-        self.data = AccountData(broker, broker.capabilities, time.now_ns, turn=self.link.turn)
+        self.data = AccountData(
+            broker, broker.capabilities, time.now_ns, account_ttl_ms, turn=self.link.turn
+        )
         if board is not None and isinstance(broker, QuoteFollower):
             board.follow(broker)
 
@@ -100,7 +104,11 @@ class Account:
             self.data.attach(runner)
 
     def detach(self, runner: Runner) -> None:
-        """Tell a closed desk no more prices; its orders stay known as its own."""
+        """Send nothing more of a closed desk, and tell it no more prices.
+
+        Its orders stay known as its own.
+        """
+        self.link.detach(runner)
         if self.board is not None:
             self.board.unfollow(runner)
         self.data.detach(runner)
@@ -117,10 +125,8 @@ class Account:
 
     async def close(self) -> None:
         """End every task; a call in flight is left with an unknown outcome."""
-        await self.link.close()
-        await self.data.close()
-        if self.board is not None:
-            await self.board.close()
+        board = [self.board.close] if self.board is not None else []
+        await _each([self.link.close, self.data.close, *board])
 
 
 class Parts:
@@ -204,6 +210,8 @@ class Parts:
                 )
             )
         runner.prefix = f"{runner.desk.epoch}-{runner.desk.name}-"
+        if self._owed:
+            self._adopt()
         for instrument in options.instruments:
             await runner.command(Define(instrument))
         self.account.attach(runner)
@@ -212,8 +220,6 @@ class Parts:
         self._look()
         if self.files is not None:
             self.files.start()
-        if self._owed:
-            self._adopt()
 
     def _make_files(self) -> JsonlFiles | None:
         options = self._options
@@ -230,28 +236,37 @@ class Parts:
     async def close(self) -> None:
         """Close in order: the broker first, then the desk, those who listen, and the journal.
 
-        What is shared stays open: other desks use it.
+        What is shared stays open: other desks use it. A part that fails keeps no other from being
+        closed; the first fault is raised at the end.
         """
         self._stop()
-        self.account.detach(self.runner)
+        ends: list[Callable[[], Awaitable[object]]] = [self.runner.close]
         if not self._shared:
-            await self.account.close()
-        await self.runner.close()
+            ends.insert(0, self.account.close)
         if self.files is not None:
-            await self.files.close()
-        await self.subscribers.close()
+            ends.append(self.files.close)
+        ends.append(self.subscribers.close)
         if not self._shared:
-            await self._loop.run_in_executor(None, self.journal.close)
+            ends.append(lambda: self._loop.run_in_executor(None, self.journal.close))
+        self._leave()
+        await _each(ends)
 
     async def abandon(self) -> None:
         """Stop everything at once; what was not durable is gone. The journal is left alone."""
         self._stop()
-        self.account.detach(self.runner)
+        self._leave()
         self.runner.stop()
+        ends: list[Callable[[], Awaitable[object]]] = []
         if self.files is not None:
-            await self.files.abandon()
+            ends.append(self.files.abandon)
         if not self._shared:
-            await self.account.close()
+            ends.append(self.account.close)
+        await _each(ends)
+
+    def _leave(self) -> None:
+        """Send nothing from here on, though the desk may still decide something."""
+        self.runner.perform = lambda _effects, _port: None
+        self.account.detach(self.runner)
 
     def _stop(self) -> None:
         if self._looking is not None:
@@ -296,3 +311,16 @@ class Parts:
         if offset_ns is not None:
             self.runner.word(ClockStep(wall_offset_ns=offset_ns))
         self._looking = self._loop.call_later(LOOK_S, self._look)
+
+
+async def _each(ends: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """End parts in order, whatever the ones before raised; then raise the first fault."""
+    faults: list[Exception] = []
+    for end in ends:
+        try:
+            await end()
+        except Exception as error:  # noqa: BLE001 - what is still open is closed all the same
+            _log.error("closing: %s", described(error), exc_info=error)
+            faults.append(error)
+    if faults:
+        raise faults[0]

@@ -2,14 +2,15 @@
 
 Rule 1: an account begins to listen and to poll once all of its desks are attached; before that,
 the orders of a desk that is still missing would be taken for nobody's.
-Rule 2: what no desk placed goes to the account's *unclaimed* desk, which follows it and places
-nothing: an order in the account is exposure, whoever put it there.
+Rule 2: what no desk placed goes to the account's *unclaimed* desk, which follows it and takes no
+entries: an order in the account is exposure, whoever put it there.
 Rule 3: closed is in order: the desks all together, then the links, the brokers, the journal. What
 goes wrong on the way is told at the end, and keeps nothing else from being closed.
 """
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final, Generic, Literal, Self, TypeVar
@@ -18,13 +19,15 @@ from msgspec import Struct
 
 from holdfast.clock import NS_PER_MS, Clock
 from holdfast.domain.desk_events import DeskOpened
+from holdfast.domain.policies import Policies
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import ZERO, add
+from holdfast.engine.account_data import TTL_MS
 from holdfast.engine.budget import RateRules
 from holdfast.engine.desk_parts import Account, Options, Parts
-from holdfast.engine.manager import SHUTDOWN_S, Manager
+from holdfast.engine.manager import SHUTDOWN_S, Manager, check_ending
 from holdfast.engine.quotes import QuoteBoard
-from holdfast.errors import ConfigError, HoldfastError
+from holdfast.errors import Closed, ConfigError, HoldfastError
 from holdfast.journal.codec import decode
 from holdfast.ports import Broker, Journal
 
@@ -33,6 +36,8 @@ _log = logging.getLogger("holdfast.desks")
 UNCLAIMED: Final = "unclaimed-"
 # A wire id begins with the twelve digits of its journal's epoch and a hyphen.
 _EPOCH_LENGTH: Final = 12
+# Names in wire ids whose epoch is remembered; strangers may make up any number of them.
+EPOCHS_MAX: Final = 1_000
 
 _M = TypeVar("_M", bound=Manager)
 
@@ -40,7 +45,8 @@ _M = TypeVar("_M", bound=Manager)
 class AccountPlan(Struct, frozen=True, kw_only=True):
     """An account to open: its broker, its prices if there are any, and the desks that share it.
 
-    `close` is awaited once nobody uses the broker any more.
+    `account_ttl_ms` is how long the account's figures serve, `close` is awaited once nobody uses
+    the broker any more.
     """
 
     name: str
@@ -48,6 +54,7 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
     desks: tuple[Options, ...]
     poll_interval_ms: int
     rate: RateRules = RateRules()
+    account_ttl_ms: int = TTL_MS
     board: QuoteBoard | None = None
     unclaimed: bool = True
     close: Callable[[], Awaitable[None]] | None = None
@@ -67,7 +74,7 @@ class OpenDesks(Generic[_M]):
         self._unclaimed: dict[str, _M] = {}
         self._of: dict[str, list[str]] = {}
         self._closes: list[Callable[[], Awaitable[None]]] = []
-        self._ours: dict[str, bool] = {}
+        self._epochs: OrderedDict[str, str] = OrderedDict()
         self._closing: asyncio.Task[None] | None = None
 
     async def add(self, plan: AccountPlan) -> None:
@@ -85,6 +92,7 @@ class OpenDesks(Generic[_M]):
             ack_wait_ms=min(each.settings.ack_wait_ms for each in plan.desks),
             poll_interval_ms=plan.poll_interval_ms,
             rate=plan.rate,
+            account_ttl_ms=plan.account_ttl_ms,
             board=plan.board,
             clock=self._clock,
         )
@@ -147,11 +155,22 @@ class OpenDesks(Generic[_M]):
         return self._unclaimed.get(self._account(account))
 
     async def positions(self, account: str) -> dict[str, Decimal]:
-        """Return what an account should hold by symbol: the sum over all of its desks."""
+        """Return what an account should hold by symbol: the sum over all of its desks.
+
+        Raises:
+            Closed: one of them is shut down, and what its orders do since is not known.
+        """
         managers = [self._managers[name] for name in self.desks_of(account)]
         unclaimed = self.unclaimed(account)
+        if unclaimed is not None:
+            managers.append(unclaimed)
+        if closed := [each.name for each in managers if not each.is_open]:
+            raise Closed(
+                f"what account {account} should hold is not known, as desk {closed[0]} of it is "
+                "shut down and its orders may still fill; ask before it is, or ask each desk"
+            )
         held: dict[str, Decimal] = {}
-        for manager in [*managers, *([unclaimed] if unclaimed is not None else [])]:
+        for manager in managers:
             for symbol, position in (await manager.positions()).items():
                 held[symbol] = add(held.get(symbol, ZERO), position.quantity)
         return held
@@ -170,12 +189,25 @@ class OpenDesks(Generic[_M]):
     ) -> None:
         """Shut down every desk as `OrderManager.shutdown` does, then what they share.
 
-        What nobody here placed is left as it is, whatever the mode. Twice does nothing.
+        What nobody here placed is left as it is, whatever the mode. A second call may ask the desks
+        for more, as with one manager; otherwise it does nothing.
+
+        Raises:
+            InputError: an unknown mode, or no time to wait; nothing was begun.
+            Closed: it is too late for some desk to cancel or flatten, as an earlier call asked for
+                less; the others did.
         """
+        check_ending(mode, timeout)
+        faults: list[BaseException] = []
         if self._closing is None:
             work = self._shut(mode, timeout)
             self._closing = asyncio.create_task(work, name="shutdown of all desks")
+        elif mode != "leave":
+            managers = self._managers.values()
+            faults = await _all_of([each.shutdown(mode, timeout=timeout) for each in managers])
         await asyncio.shield(self._closing)
+        if faults:
+            raise faults[0]
 
     async def _shut(self, mode: Literal["leave", "cancel", "flatten"], timeout: float) -> None:
         ends = [each.shutdown(mode, timeout=timeout) for each in self._managers.values()]
@@ -208,10 +240,18 @@ class OpenDesks(Generic[_M]):
     def _is_ours(self, wire_id: str) -> bool:
         """Tell whether a desk of this journal sent an order, though it is not open now."""
         owner = wire_id[: wire_id.rfind("-") + 1]
-        if owner not in self._ours:
-            epoch, name = owner[:_EPOCH_LENGTH], owner[_EPOCH_LENGTH + 1 : -1]
-            self._ours[owner] = bool(name) and epoch == self._epoch_of(name)
-        return self._ours[owner]
+        epoch, hyphen, name = (
+            owner[:_EPOCH_LENGTH],
+            owner[_EPOCH_LENGTH : _EPOCH_LENGTH + 1],
+            owner[_EPOCH_LENGTH + 1 : -1],
+        )
+        if hyphen != "-" or not name:
+            return False
+        if name not in self._epochs:
+            self._epochs[name] = self._epoch_of(name)
+            if len(self._epochs) > EPOCHS_MAX:
+                self._epochs.popitem(last=False)
+        return epoch == self._epochs[name]
 
     def _epoch_of(self, desk: str) -> str:
         if not self.journal.head(desk).seq:
@@ -237,6 +277,7 @@ def _for_unclaimed(plan: AccountPlan) -> Options:
         settings=Settings(
             ack_wait_ms=first.settings.ack_wait_ms,
             absence_grace_ms=first.settings.absence_grace_ms,
+            policies=Policies(profile="exits_only"),
         ),
         snapshot_every=first.snapshot_every,
         emergency_path=first.emergency_path,

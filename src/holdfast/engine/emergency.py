@@ -23,9 +23,13 @@ LINES_MAX: Final = 10_000
 
 
 class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One act: an exit or a cancel about to be sent, how it ended, or that its desk has it."""
+    """One act: an exit or a cancel about to be sent, how it ended, or that its desk has it.
 
-    kind: Literal["exit", "cancel", "ended", "adopted"]
+    A switch that was turned (`kill`, `flatten`) has an id as an exit has, though nothing is sent
+    under it.
+    """
+
+    kind: Literal["exit", "cancel", "kill", "flatten", "ended", "adopted"]
     at_ns: int
     wire_id: str
     symbol: str = ""
@@ -34,6 +38,9 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     client_order_id: str = ""
     broker_order_id: str = ""
     text: str = ""
+    action: Literal["cancel", "flatten"] = "cancel"
+    by: str = ""
+    reason: str = ""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -41,7 +48,7 @@ _decode: Final = msgspec.json.Decoder(Line).decode
 
 
 class EmergencyLog:
-    """Appends lines and tells which exits nobody has looked up since."""
+    """Appends lines and tells which exits and switches no desk has taken over since."""
 
     def __init__(self, path: Path | None) -> None:
         """Write to `path` and the error stream, or to the stream alone."""
@@ -66,10 +73,10 @@ class EmergencyLog:
             _log.warning("%s could not be written: %s", self._path, error)
 
     def owed(self) -> list[Line]:
-        """Return the exits that were sent and that no desk has yet, oldest first."""
+        """Return the exits and switches that no desk has yet, oldest first."""
         sent: dict[str, Line] = {}
         for line in self._lines():
-            if line.kind == "exit":
+            if line.kind in {"exit", "kill", "flatten"}:
                 sent[line.wire_id] = line
             elif line.kind == "adopted":
                 sent.pop(line.wire_id, None)

@@ -9,6 +9,7 @@ from holdfast.clock import NS_PER_MS, NS_PER_S
 from holdfast.domain.reports import Report
 from holdfast.engine.masking import described
 from holdfast.engine.routing import Routing
+from holdfast.errors import Closed
 from holdfast.ports import Broker, OpenOrders
 
 _log = logging.getLogger("holdfast.link")
@@ -45,6 +46,7 @@ class Feeding:
         self.reports = self.gaps = self.polls = self.polls_failed = self.listens = 0
         self.defects = 0
         self.last_poll: float | None = None
+        self._closed = False
 
     def start(self) -> None:
         """Begin both; the first poll leaves at once."""
@@ -58,7 +60,13 @@ class Feeding:
         self._due.set()
 
     async def poll_now(self) -> bool:
-        """Poll as soon as may be, and tell whether that gave anything usable."""
+        """Poll as soon as may be, and tell whether that gave all that there is.
+
+        Raises:
+            Closed: nobody is asked any more.
+        """
+        if self._closed:
+            raise account_closed()
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._due.set()
@@ -66,12 +74,14 @@ class Feeding:
 
     async def close(self) -> None:
         """End both."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_result(False)
+                waiter.set_exception(account_closed())
+        self._waiters.clear()
 
     def statistics(self) -> dict[str, int]:
         """Return counters of the stream and of the polls."""
@@ -134,7 +144,7 @@ class Feeding:
                 pass
 
     async def _poll_once(self) -> bool:
-        """Ask once and hand out what came; False where nothing usable did."""
+        """Ask once and hand out what came; False where that was not all there is."""
         waiters, self._waiters = self._waiters, []
         answered = False
         try:
@@ -156,5 +166,15 @@ class Feeding:
             self.polls_failed += 1
             _log.warning("the poll gave nothing: %s", described(error))
             return False
+        if not found.complete:
+            # What it told was taken; what it left out is not known to be gone.
+            self.polls_failed += 1
+            _log.warning("the poll was incomplete; it is repeated")
+            return False
         self.last_poll = asyncio.get_running_loop().time()
         return True
+
+
+def account_closed() -> Closed:
+    """Return the error for whoever asks an account whose link is closed."""
+    return Closed("the account is not asked any more; open the order manager again")

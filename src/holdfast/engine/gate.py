@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from holdfast.clock import NS_PER_MS, NS_PER_S
-from holdfast.engine.budget import Rank, RateBudget, RateRules
+from holdfast.engine.budget import PAUSE_MAX_S, Rank, RateBudget, RateRules
 from holdfast.engine.lanes import Lane
 
 _MS_PER_S: Final = NS_PER_S // NS_PER_MS
@@ -14,7 +14,7 @@ _MS_PER_S: Final = NS_PER_S // NS_PER_MS
 class Gate:
     """Asked by the lanes before each call; wakes the lane whose turn it is when a token comes.
 
-    Without a rate there is no budget, and the lanes need not ask.
+    Without a rate there is no budget: then all may begin but for a pause that the broker asked for.
     """
 
     def __init__(self, rules: RateRules) -> None:
@@ -23,6 +23,7 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._lanes: Sequence[Lane[Any]] = ()
         self._timer: asyncio.TimerHandle | None = None
+        self._paused_until = 0.0  # without a budget, which keeps its own
         self._delayed = dict.fromkeys(Rank, 0)
         self._longest_s = dict.fromkeys(Rank, 0.0)
         if rules.requests_per_second is not None:
@@ -43,7 +44,7 @@ class Gate:
     def may_begin(self, rank: Rank) -> bool:
         """Tell whether the next call of that rank may begin now; its token is spent then."""
         if self.budget is None:
-            return True
+            return rank < Rank.ENTRY or self.is_open
         now = self._loop.time()
         since = self._lanes[rank].since
         begins = self.budget.take(rank, self._lanes, now)
@@ -53,6 +54,13 @@ class Gate:
         self._arm(now)
         return begins
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether any call may begin at once, without a token."""
+        if self.budget is not None:
+            return False
+        return not self._paused_until or self._loop.time() >= self._paused_until
+
     def spend(self) -> None:
         """Take a token for a call that did not ask."""
         if self.budget is not None:
@@ -60,8 +68,16 @@ class Gate:
 
     def pause(self, for_ms: int) -> None:
         """Hold back entries and questions, as the broker asked for."""
-        if self.budget is not None and for_ms > 0:
-            self.budget.pause(self._loop.time(), for_ms / _MS_PER_S)
+        now, for_s = self._loop.time(), for_ms / _MS_PER_S
+        if for_s <= 0:
+            return
+        if self.budget is not None:
+            self.budget.pause(now, for_s)
+            return
+        self._paused_until = max(self._paused_until, now + min(for_s, PAUSE_MAX_S))
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._paused_until, self._reopen)
 
     def close(self) -> None:
         """Wake nobody any more."""
@@ -70,10 +86,11 @@ class Gate:
 
     def statistics(self) -> dict[str, int]:
         """Return what is left to spend (-1 without a rate), the pause, and the waits by lane."""
-        budget = self.budget
+        budget, now = self.budget, self._loop.time()
         if budget is None:
-            return {"budget_tokens": -1, "budget_taken": 0, "paused_ms": 0}
-        now = self._loop.time()
+            left_s = max(0.0, self._paused_until - now)
+            paused_ms = int(left_s * _MS_PER_S)
+            return {"budget_tokens": -1, "budget_taken": 0, "paused_ms": paused_ms}
         counters = {
             "budget_tokens": int(budget.tokens(now)),
             "budget_taken": budget.taken,
@@ -99,6 +116,11 @@ class Gate:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._wake)
+
+    def _reopen(self) -> None:
+        self._timer, self._paused_until = None, 0.0
+        for lane in self._lanes[Rank.ENTRY :]:
+            lane.kick()
 
     def _wake(self) -> None:
         self._timer = None

@@ -5,18 +5,25 @@ order or the symbol and the last durable record, so that the same act, repeated,
 and each is written to the emergency log before it is sent. Once the journal is back, or at the
 next start, the desk is handed every exit and looks it up by that id. Until that is durable the
 exit is kept in mind here as well: the log may be on the same disk, and the halt may come back.
+
+A kill switch or a flattening is checked as ever, cancels what it can at once, and is kept in mind
+and in the log: the desk is handed it before any entry can go out. What protects a position stands
+until then, as the exit that would take its place has to wait as well.
 """
 
 import hashlib
 import logging
 from asyncio import Future, gather
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
+from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from holdfast.clock import NS_PER_MS
 from holdfast.domain.desk import Desk
 from holdfast.domain.effects import CancelOrder, SubmitOrder
-from holdfast.domain.inputs import Adopt
+from holdfast.domain.exits import protects
+from holdfast.domain.inputs import Adopt, CancelAll, EngageKillSwitch, Flatten
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused
 from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
@@ -24,9 +31,11 @@ from holdfast.domain.settings import Settings
 from holdfast.domain.values import ZERO, Side, Status, sub
 from holdfast.engine.emergency import EmergencyLog, Line
 from holdfast.engine.link import AccountLink
+from holdfast.engine.results import CancelResult
 from holdfast.engine.runner import Runner
 from holdfast.engine.views import OrderView, view_order
 from holdfast.errors import (
+    InputError,
     OrderCancellationError,
     OrderRefused,
     OrderStatusError,
@@ -35,6 +44,9 @@ from holdfast.errors import (
 )
 
 _log = logging.getLogger("holdfast.halted")
+
+# What is about any number of orders, and goes on while the journal cannot be written.
+Sweep: TypeAlias = CancelAll | EngageKillSwitch | Flatten
 
 
 class HaltedDesk:
@@ -47,8 +59,9 @@ class HaltedDesk:
         self._link = link
         self._log = log
         self._wait_ns = settings.ack_wait_ms * NS_PER_MS
-        # By symbol, until the desk has them.
+        # By symbol, until the desk has them; the switches by the ids of their lines.
         self._exits: dict[str, OrderView] = {}
+        self._switches: dict[str, Line] = {}
 
     async def cancel(self, client_order_id: str) -> OrderView:
         """Send a cancel that is not journaled; the order's end comes from the broker, later.
@@ -69,6 +82,57 @@ class HaltedDesk:
                 f"order {client_order_id} is {order.status}; nothing is left to cancel",
                 client_order_id=client_order_id,
             )
+        return await self._cancel(order)
+
+    async def sweep(self, given: Sweep) -> list[CancelResult]:
+        """Cancel past the journal all that a command is about; a switch is kept in mind as well.
+
+        Their ends come from the broker, later: what was sent is `pending` until then.
+
+        Raises:
+            InputError: what the desk refuses; then nothing was sent or kept.
+        """
+        desk = self._runner.ahead()
+        decision = desk.step(given, self._runner.now_ns())
+        if decision.error is not None:
+            raise decision.error
+        orders = [order for each in decision.numbers if (order := desk.order(each)) is not None]
+        if not isinstance(given, CancelAll):
+            self._keep(given)
+            orders = [order for order in orders if not protects(desk, order)]
+        answers = await settled([self._cancel(order) for order in orders])
+        return [
+            _result(self._runner.desk.order(order.number) or order, answer)
+            for order, answer in zip(orders, answers, strict=True)
+        ]
+
+    @property
+    def switches(self) -> Iterator[str]:
+        """Say which switches were turned that the desk does not have yet."""
+        for line in self._switches.values():
+            what = f"kill switch, {line.action}" if line.kind == "kill" else "flatten"
+            yield f"{what} {line.symbol}".rstrip() + f": by {line.by}, {line.reason}"
+
+    def _keep(self, given: EngageKillSwitch | Flatten) -> None:
+        words = msgspec.json.encode(given)
+        is_kill = isinstance(given, EngageKillSwitch)
+        kind: Literal["kill", "flatten"] = "kill" if is_kill else "flatten"
+        wire_id = self._wire_id(f"{kind}.{hashlib.sha256(words).hexdigest()[:8]}")
+        if wire_id in self._switches:
+            return
+        line = self._switches[wire_id] = Line(
+            kind=kind,
+            at_ns=self._runner.now_ns(),
+            wire_id=wire_id,
+            symbol=getattr(given, "symbol", ""),
+            action=getattr(given, "action", "cancel"),
+            by=given.by,
+            reason=given.reason,
+        )
+        self._log.write(line)
+
+    async def _cancel(self, order: Order) -> OrderView:
+        client_order_id = order.client_order_id
         effect = CancelOrder(
             number=order.number,
             wish=order.last_wish + 1,
@@ -160,34 +224,43 @@ class HaltedDesk:
         return view
 
     def adopt(self) -> Coroutine[Any, Any, None]:
-        """Hand the desk every exit that went out past the journal; it looks them up by their ids.
+        """Hand the desk what went out past the journal, and the switches turned meanwhile.
 
-        They are handed over at once, before any new command; what is returned ends when each is
-        durable, or failed to become so and is still owed.
+        It is handed over at once, before anything that waits: the exits, which are looked up by
+        their ids, then the switches, so that a flattening counts the exits. What is returned ends
+        when each is durable, or failed to become so and is still owed.
         """
         owed: dict[str, Line | OrderView] = {
             line.wire_id: line
             for line in self._log.owed()
             # The desks of one journal share its file.
-            if line.terms is not None and line.wire_id.startswith(self._runner.prefix)
+            if line.wire_id.startswith(self._runner.prefix)
         }
         owed |= {view.wire_id: view for view in self._exits.values()}
-        adopts = [_adopt(each) for each in owed.values()]
-        return self._settle([(given, self._runner.tell(given)) for given in adopts])
+        owed |= self._switches
+        for wire_id, each in owed.items():
+            if isinstance(each, Line) and each.kind != "exit":
+                self._switches[wire_id] = each
+        handed = {wire_id: given for wire_id, each in owed.items() if (given := _handed(each))}
+        ids = sorted(handed, key=lambda wire_id: wire_id in self._switches)
+        waiters = self._runner.first([handed[wire_id] for wire_id in ids])
+        return self._settle(dict(zip(ids, waiters, strict=True)))
 
-    async def _settle(self, handed: list[tuple[Adopt, "Future[OrderView | None]"]]) -> None:
-        results = await gather(*(done for _, done in handed), return_exceptions=True)
-        for (given, _), result in zip(handed, results, strict=True):
-            if isinstance(result, BaseException):
-                _log.warning("the exit %s is still to be recorded: %s", given.wire_id, result)
+    async def _settle(self, handed: "dict[str, Future[OrderView | None]]") -> None:
+        results = await settled(handed.values())
+        for wire_id, result in zip(handed, results, strict=True):
+            if isinstance(result, InputError) and wire_id in self._switches:
+                # As wrong at every start: the log names it, and a person turns it anew.
+                _log.error("%s cannot be carried out: %s", wire_id, result)
+            elif isinstance(result, BaseException):
+                _log.warning("%s is still to be recorded: %s", wire_id, result)
                 continue
+            self._switches.pop(wire_id, None)
             self._exits = {
-                symbol: view
-                for symbol, view in self._exits.items()
-                if view.wire_id != given.wire_id
+                symbol: view for symbol, view in self._exits.items() if view.wire_id != wire_id
             }
             now_ns = self._runner.now_ns()
-            self._log.write(Line(kind="adopted", at_ns=now_ns, wire_id=given.wire_id))
+            self._log.write(Line(kind="adopted", at_ns=now_ns, wire_id=wire_id))
 
     def _wire_id(self, subject: str) -> str:
         return f"{self._runner.prefix}x{self._runner.durable_seq}.{subject}"
@@ -204,7 +277,7 @@ class HaltedDesk:
             broker_order_id, said = outcome.broker_order_id, "accepted"
         self._log.write(
             Line(
-                kind=kind,  # type: ignore[arg-type]  # one of the four, by the callers above
+                kind=kind,  # type: ignore[arg-type]  # one of the kinds, by the callers above
                 at_ns=self._runner.now_ns(),
                 wire_id=wire_id,
                 symbol=order.terms.symbol,
@@ -217,8 +290,30 @@ class HaltedDesk:
         )
 
 
-def _adopt(owed: Line | OrderView) -> Adopt:
-    assert owed.terms is not None  # a line without terms is not handed over
+async def settled(tasks: Iterable[Awaitable[Any]]) -> list[object]:
+    """Wait for all; what one of them raised stands in its place."""
+    results: list[object] = await gather(*tasks, return_exceptions=True)
+    return results
+
+
+def _result(order: Order, answer: object) -> CancelResult:
+    is_failed = isinstance(answer, BaseException)
+    return CancelResult(
+        client_order_id=order.client_order_id,
+        outcome="failed" if is_failed else "pending",
+        order=view_order(order),
+        text=str(answer) if is_failed else "sent past the journal",
+    )
+
+
+def _handed(owed: Line | OrderView) -> Adopt | EngageKillSwitch | Flatten | None:
+    """Return what the desk is handed; None for a line that tells too little."""
+    if isinstance(owed, Line) and owed.kind == "kill":
+        return EngageKillSwitch(by=owed.by, reason=owed.reason, action=owed.action)
+    if isinstance(owed, Line) and owed.kind == "flatten":
+        return Flatten(symbol=owed.symbol, by=owed.by, reason=owed.reason)
+    if owed.terms is None:
+        return None
     return Adopt(
         wire_id=owed.wire_id,
         terms=owed.terms,

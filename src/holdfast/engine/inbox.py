@@ -20,7 +20,9 @@ from holdfast.domain.inputs import (
     Input,
     ManageOrders,
     Quoted,
+    Replace,
     Reported,
+    StopFlatten,
     Submit,
 )
 from holdfast.domain.quotes import Quote
@@ -37,7 +39,14 @@ Waiter: TypeAlias = "Future[Any] | None"
 Entry: TypeAlias = tuple[Input, Waiter]
 
 
-_EXITS: Final = (Cancel, CancelAll, EngageKillSwitch, Flatten, ManageOrders)
+_EXITS: Final = (Cancel, CancelAll, EngageKillSwitch, Flatten, StopFlatten, ManageOrders)
+
+
+def adds_risk(command: Input) -> bool:
+    """Tell whether a command may add to what is held, by what the caller says of it."""
+    if isinstance(command, Submit):
+        return not command.request.reduce_only
+    return isinstance(command, Replace)
 
 
 def is_exit(command: Input) -> bool:

@@ -71,6 +71,25 @@ class Turns(Generic[_Job]):
             self._ring = deque(queue for queue in self._ring if queue)
         return dropped
 
+    def remove(self, job: _Job, owner: str) -> None:
+        """Take out a job of somebody; nothing happens if it does not wait any more."""
+        queue = self._by_owner.get(owner, deque())
+        for entry in queue:
+            if entry[0] is job:
+                queue.remove(entry)
+                self._count -= 1
+                break
+        if not queue:
+            self._ring = deque(queue for queue in self._ring if queue)
+
+    def forget(self, owner: str) -> None:
+        """Take out all jobs of somebody."""
+        queue = self._by_owner.pop(owner, None)
+        if queue:
+            self._count -= len(queue)
+            queue.clear()
+            self._ring = deque(queue for queue in self._ring if queue)
+
     def clear(self) -> None:
         """Forget all jobs."""
         self._by_owner.clear()
@@ -137,6 +156,14 @@ class Lane(Generic[_Job]):
     def drop(self, is_late: Callable[[_Job], bool]) -> list[_Job]:
         """Take out the first jobs of all owners that are too late to begin."""
         return self._jobs.drop(is_late)
+
+    def remove(self, job: _Job, owner: str = "") -> None:
+        """Take out a job that nobody wants any more, if it still waits."""
+        self._jobs.remove(job, owner)
+
+    def forget(self, owner: str) -> None:
+        """Take out all jobs of somebody who has gone."""
+        self._jobs.forget(owner)
 
     def kick(self) -> None:
         """Wake one worker, or hire one, if there is anything to do."""

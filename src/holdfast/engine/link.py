@@ -22,11 +22,12 @@ from holdfast.domain.reports import Accepted, LookupResult, NotSent, Outcome, Re
 from holdfast.domain.sanity import legible
 from holdfast.domain.values import OrderType
 from holdfast.engine.budget import Rank, RateRules
-from holdfast.engine.feeding import Feeding
+from holdfast.engine.feeding import Feeding, account_closed
 from holdfast.engine.gate import Gate
 from holdfast.engine.lanes import Lane
 from holdfast.engine.masking import described
 from holdfast.engine.routing import DeskPort, Routing
+from holdfast.errors import Closed
 from holdfast.ports import BatchCanceller, Broker
 
 _log = logging.getLogger("holdfast.link")
@@ -102,6 +103,7 @@ class AccountLink:
         # In the order of their start, so that those which expire together are told in it.
         self._calls: dict[Call, None] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._turns: set[Turn] = set()
         self._closing = False
         self.made = dict.fromkeys(("submit", "cancel", "cancel_batch", "replace", "lookup"), 0)
         self.ended = dict.fromkeys(("Accepted", "Refused", "NotSent", "Unknown"), 0)
@@ -109,6 +111,15 @@ class AccountLink:
     def attach(self, port: DeskPort) -> None:
         """Serve a desk: carry out its effects and hand it what has its prefix."""
         self.routing.attach(port)
+
+    def detach(self, port: DeskPort) -> None:
+        """Send nothing more of a desk that has gone; calls in flight end as they may.
+
+        What it had queued was not sent, which its next start finds out. Its orders stay known.
+        """
+        for lane in self._lanes:
+            lane.forget(port.prefix)
+        self._sweeps = {key: n for key, n in self._sweeps.items() if key[0] != port.prefix}
 
     def start(self) -> None:
         """Begin to listen and to poll; the first poll leaves at once."""
@@ -123,18 +134,32 @@ class AccountLink:
         return await self._feeding.poll_now()
 
     async def turn(self) -> None:
-        """Wait until a question that is no effect may be asked; at once where there is no rate."""
-        if self._gate.budget is None or self._closing:
+        """Wait until a question that is no effect may be asked; at once where nothing forbids it.
+
+        Raises:
+            Closed: nothing is asked any more.
+        """
+        if self._closing:
+            raise account_closed()
+        if self._gate.is_open:
             return
         loop = asyncio.get_running_loop()
         waiting: Turn = loop.create_future()
+        self._turns.add(waiting)
         self._lookups.put(waiting, since=loop.time())
         self._lookups.kick()
-        await waiting
+        try:
+            await waiting
+        finally:
+            self._turns.discard(waiting)
+            self._lookups.remove(waiting)  # given up: it is to cost no token
 
     async def close(self) -> None:
         """End every task; a call in flight is left with an unknown outcome."""
         self._closing = True
+        for waiting in self._turns:
+            if not waiting.done():
+                waiting.set_exception(account_closed())
         if self._sweep is not None:
             self._sweep.cancel()
         self._gate.close()
@@ -145,7 +170,8 @@ class AccountLink:
     def _lane(
         self, name: str, calls_max: int, work: Callable[[Any], Awaitable[None]], rank: Rank
     ) -> Lane[Any]:
-        asked = None if self._gate.budget is None else partial(self._gate.may_begin, rank)
+        never_asks = self._gate.budget is None and rank < Rank.ENTRY
+        asked = None if never_asks else partial(self._gate.may_begin, rank)
         return Lane(f"{self.account}-{name}", calls_max, work, asked)
 
     @property
@@ -207,11 +233,17 @@ class AccountLink:
         return legible(await self._ended(effect, self._ack_wait_s))
 
     async def look(self, effect: LookupOrder) -> LookupResult:
-        """Ask for one order past the lanes, for somebody who waits."""
+        """Ask for one order past the lanes, for somebody who waits: an ack wait, its turn included.
+
+        Raises:
+            Closed: nothing is asked any more.
+        """
         try:
-            await self.turn()
             async with asyncio.timeout(self._ack_wait_s):
-                return await self.broker.lookup(effect)
+                await self.turn()
+                return _found(await self.broker.lookup(effect))
+        except Closed:
+            raise
         except Exception as error:  # noqa: BLE001 - the port's word: an exception proves nothing
             return LookupResult(text=described(error))
 
@@ -241,7 +273,7 @@ class AccountLink:
     async def _ended(self, effect: Request, wait_s: float) -> Outcome:
         try:
             async with asyncio.timeout(wait_s):
-                return await self._request(effect)
+                return _outcome(await self._request(effect))
         except Exception as error:  # noqa: BLE001 - the port's word: an exception is an unknown
             return Unknown(text=described(error))
 
@@ -263,7 +295,7 @@ class AccountLink:
             self._answer_each(call, await self._bounded(call, request, wait_s))
             return
         result = await self._bounded(call, self._request(effect), wait_s)
-        self._answer(call, result if not isinstance(result, str) else Unknown(text=result))
+        self._answer(call, _outcome(result))
 
     def _answer_each(self, call: Call, result: object) -> None:
         """Give each order of a batch its own outcome; what was left open nobody knows."""
@@ -311,14 +343,19 @@ class AccountLink:
             Answer(number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome),
         )
         if type(effect) is CancelOrder and effect.batch:
-            self._count_down(port, effect.batch)
+            waited = type(outcome) is NotSent and outcome.waited
+            self._count_down(port, effect.batch, waited=waited)
 
-    def _count_down(self, port: DeskPort, batch: int) -> None:
-        """Poll once a whole sweep was answered: what its cancels left behind is seen at once."""
+    def _count_down(self, port: DeskPort, batch: int, *, waited: bool) -> None:
+        """Poll once a whole sweep was answered: what its cancels left behind is seen at once.
+
+        Cancels that only waited for their turn come back, and are counted anew then.
+        """
         key = (port.prefix, batch)
-        self._sweeps[key] -= 1
-        if not self._sweeps[key]:
-            del self._sweeps[key]
+        left = self._sweeps.pop(key, 0) - 1
+        if left > 0:
+            self._sweeps[key] = left
+        elif left == 0 and not waited:
             self.resync()
 
     async def _look_up(self, call: Call | Turn) -> None:
@@ -331,10 +368,13 @@ class AccountLink:
         self.made["lookup"] += 1
         asked_ns = call.port.now_ns()
         result = await self._bounded(call, self.broker.lookup(effect), self._ack_wait_s)
-        if isinstance(result, str):
-            result = LookupResult(text=result)
         call.port.word(
-            Looked(number=effect.number, attempt=effect.attempt, asked_ns=asked_ns, result=result)
+            Looked(
+                number=effect.number,
+                attempt=effect.attempt,
+                asked_ns=asked_ns,
+                result=_found(result),
+            )
         )
 
     async def _bounded(self, call: Call, request: Coroutine[Any, Any, Any], wait_s: float) -> Any:
@@ -407,3 +447,22 @@ class AccountLink:
         counters["calls_in_flight"] = len(self._calls)
         counters |= self._gate.statistics()
         return counters | self._feeding.statistics() | self.routing.statistics()
+
+
+def _outcome(answer: object) -> Outcome:
+    """Return an answer of the broker; a text on why there is none, or nonsense, proves nothing."""
+    if isinstance(answer, _OUTCOMES):
+        return answer
+    text = answer if isinstance(answer, str) else f"the broker answered {_named(answer)}"
+    return Unknown(text=text)
+
+
+def _found(answer: object) -> LookupResult:
+    if isinstance(answer, LookupResult):
+        return answer
+    text = answer if isinstance(answer, str) else f"the broker answered {_named(answer)}"
+    return LookupResult(text=text)
+
+
+def _named(answer: object) -> str:
+    return "nothing" if answer is None else f"with a {type(answer).__name__}"

@@ -4,10 +4,13 @@ import asyncio
 import logging
 from typing import Final, Literal, Self
 
-from holdfast.domain.inputs import Define, Flatten, SetOpeningBalance
+from holdfast.domain.exits import protects
+from holdfast.domain.inputs import Define, SetOpeningBalance
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.requests import Amount, check_text
+from holdfast.domain.values import Status
 from holdfast.engine.desk_parts import Parts
+from holdfast.engine.masking import described
 from holdfast.engine.runner import Mode
 from holdfast.engine.steering import Steering
 from holdfast.engine.subscribers import (
@@ -27,14 +30,17 @@ from holdfast.engine.subscribers import (
     wants_fills,
     wants_orders,
 )
-from holdfast.engine.waiting import WAIT_S, Until
-from holdfast.errors import HoldfastError, InputError
+from holdfast.engine.views import view_order
+from holdfast.engine.waiting import WAIT_S, Until, check_timeout
+from holdfast.errors import Closed, HoldfastError, InputError
 
 _log = logging.getLogger("holdfast.manager")
 
 # How long a shutdown waits for what is in flight, unless the caller says so.
 SHUTDOWN_S: Final = 10.0
 _SHUTDOWN_LOOK_S: Final = 0.01
+# How a desk may end, in the order of how much is done for it.
+_MODES: Final = ("leave", "cancel", "flatten")
 
 
 class Manager(Steering):
@@ -54,12 +60,21 @@ class Manager(Steering):
         self._subscribers = parts.subscribers
         self._halted = parts.halted
         self._account_data = parts.account.data
+        self._board = parts.account.board
         self._closing: asyncio.Task[None] | None = None
+        self._dropping: asyncio.Task[None] | None = None
+        self._mode = "leave"
+        self._is_waiting = True
 
     @property
     def name(self) -> str:
         """The desk's name."""
         return self._name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has begun to close it."""
+        return self._closing is None and self._dropping is None
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,53 +151,137 @@ class Manager(Steering):
     ) -> None:
         """Take no more entries, wait for what is in flight, and close; twice does nothing.
 
-        "leave" leaves working orders at the broker, "cancel" cancels all but reduce-only ones,
-        which protect a position, "flatten" cancels all and closes every position. What is not
-        settled after `timeout` seconds is looked up, or gone on with, at the next start.
-        """
-        if mode not in {"leave", "cancel", "flatten"}:
-            raise InputError(f"mode is {mode!r}; give leave, cancel or flatten")
-        if self._closing is None:
-            self._runner.entries_open = False
-            self._closing = asyncio.create_task(self._shut(mode, timeout), name="shutdown")
-        await asyncio.shield(self._closing)
+        "leave" leaves working orders at the broker, "cancel" cancels all but those that protect a
+        position, "flatten" cancels all and closes every position. What is not settled after
+        `timeout` seconds is looked up, or gone on with, at the next start; each such order is
+        named in the log. A second call may ask for more than the first, while that still waits.
 
-    async def _shut(self, mode: str, timeout: float) -> None:
+        Raises:
+            InputError: an unknown mode, or no time to wait; nothing was begun.
+            Closed: it is too late to cancel or flatten, as an earlier call asked for less.
+        """
+        check_ending(mode, timeout)
+        if self._dropping is None:
+            self._end_with(mode, timeout)
+        await self._ended()
+
+    def _end_with(self, mode: str, timeout: float) -> None:
+        """Begin to close, or ask for more of a close that has begun."""
+        self._runner.entries_open = False
+        if self._closing is None:
+            self._mode = mode
+            self._closing = asyncio.create_task(self._shut(timeout), name="shutdown")
+        elif _MODES.index(mode) > _MODES.index(self._mode):
+            if not self._is_waiting:
+                raise Closed(
+                    f"desk {self._name!r} was shut down with mode {self._mode!r} already; open it "
+                    f"again to {mode}"
+                )
+            self._mode = mode
+
+    async def _ended(self) -> None:
+        """Wait for the end, whichever it is; giving up the call gives up the wait alone."""
+        task, closing = asyncio.current_task(), self._dropping or self._closing
+        assert task is not None
+        assert closing is not None
         try:
-            async with asyncio.timeout(timeout):
-                if mode != "leave":
-                    await self._wind_down(mode, timeout)
-                # Calls and batches feed each other, so there is no one thing to wait for.
-                busy: object = True
-                while busy:
-                    await asyncio.sleep(_SHUTDOWN_LOOK_S)
-                    flattening = mode == "flatten" and self._runner.desk.guard.flattening
-                    busy = self._runner.mode is Mode.RUNNING and (self._is_busy() or flattening)
-        except TimeoutError:
-            _log.warning("shut down with requests still unanswered; the next start looks them up")
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            if self._dropping in {None, closing} or task.cancelling():
+                raise
+            await self._ended()
+
+    async def _shut(self, timeout: float) -> None:
+        try:
+            await self._wind_down_within(timeout)
+            self._name_what_is_left()
+        except Exception as error:  # noqa: BLE001 - what is open is closed, whatever it was
+            _log.exception("winding down: %s", described(error))
         await self._parts.close()
 
-    def _is_busy(self) -> bool:
-        return not self._runner.is_idle or self._link.is_busy_for(self._runner)
-
-    async def _wind_down(self, mode: str, timeout: float) -> None:
+    async def _wind_down_within(self, timeout: float) -> None:
         try:
-            results = await self.cancel_all_open_orders(by="shutdown", timeout=timeout)
-            for result in results:
-                if result.outcome in {"failed", "pending"}:
-                    name, order = result.client_order_id, result.order
-                    known = order.broker_order_id or "without a broker id"
-                    _log.warning("order %s (%s) is not cancelled: %s", name, known, result.outcome)
+            async with asyncio.timeout(timeout):
+                await self._wind_down()
+        except TimeoutError:
+            _log.warning("shut down after %s s with requests still unanswered", timeout)
+        finally:
+            self._is_waiting = False
+
+    async def _wind_down(self) -> None:
+        """Cancel or flatten as asked for, and wait until nothing is on its way any more."""
+        done, busy = "leave", True
+        while busy:
+            if done != self._mode:
+                done = self._mode
+                await self._begin(done)
+            await asyncio.sleep(_SHUTDOWN_LOOK_S)
+            busy = self._runner.mode is Mode.RUNNING and (done != self._mode or self._is_busy())
+
+    async def _begin(self, mode: str) -> None:
+        try:
             if mode == "flatten":
-                await self._runner.command(Flatten(by="shutdown", reason="asked to flatten"))
+                await self.flatten(by="shutdown", reason="asked to flatten")
+            else:
+                await self.cancel_all_open_orders(by="shutdown", timeout=0)
         except HoldfastError as error:
             _log.warning("winding down: %s; it is gone on with at the next start", error)
 
+    def _is_busy(self) -> bool:
+        """Calls and batches feed each other, so there is no one thing to wait for."""
+        desk = self._runner.desk
+        if not self._runner.is_idle or self._link.is_busy_for(self._runner):
+            return True
+        if self._mode == "leave":
+            return False
+        return bool(desk.guard.flattening) or any(order.wanted_gone for order in desk.active())
+
+    def _name_what_is_left(self) -> None:
+        """Log the orders that are unanswered, or still open though they were to go."""
+        desk = self._runner.desk
+        for order in desk.active():
+            view = view_order(order)
+            to_go = self._mode != "leave" and not protects(desk, order)
+            if to_go or view.pending or view.asking or view.status is Status.NEW:
+                known = view.broker_order_id or "without a broker id"
+                waits = " and ".join(view.pending) or "nothing"
+                _log.warning(
+                    "order %s (%s) is left %s, waiting for %s; the next start looks it up",
+                    view.client_order_id,
+                    known,
+                    view.status,
+                    waits,
+                )
+        for symbol in desk.guard.flattening:
+            _log.warning("%s is not flat yet; the next start goes on with it", symbol)
+
     async def abandon(self) -> None:
-        """Drop everything as a crash would: nothing is waited for, the journal is left alone."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._parts.abandon(), name="abandon")
-        await self._closing
+        """Drop everything as a crash would: nothing is waited for, the journal is left alone.
+
+        A shutdown that still waits is given up for it.
+        """
+        if self._dropping is None:
+            self._dropping = asyncio.create_task(self._drop(), name="abandon")
+        await asyncio.shield(self._dropping)
+
+    async def _drop(self) -> None:
+        closing = self._closing
+        if closing is not None:
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+        if closing is None or closing.cancelled():
+            await self._parts.abandon()
 
 
-__all__ = ["SHUTDOWN_S", "WAIT_S", "Manager", "Until"]
+def check_ending(mode: str, timeout: object) -> None:
+    """Refuse a way to end that there is not, before anything happens.
+
+    Raises:
+        InputError: an unknown mode, or no time to wait.
+    """
+    if mode not in _MODES:
+        raise InputError(f"mode is {mode!r}; give leave, cancel or flatten")
+    check_timeout(timeout)
+
+
+__all__ = ["SHUTDOWN_S", "WAIT_S", "Manager", "Until", "check_ending"]

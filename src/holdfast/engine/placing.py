@@ -4,18 +4,15 @@ from typing import Unpack
 
 from holdfast.domain.inputs import Submit
 from holdfast.domain.requests import Amount, OrderRequest
-from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.options import OrderFields, PlaceOptions, WaitFor, request_of
 from holdfast.engine.results import OrderEnvelope, envelope
 from holdfast.engine.views import OrderView
-from holdfast.engine.waiting import WAIT_S, Waiting
-from holdfast.errors import Halted, JournalUnwritable
+from holdfast.engine.waiting import WAIT_S, Waiting, check_timeout
+from holdfast.errors import Halted, InputError, JournalUnwritable
 
 
 class Placing(Waiting):
     """What a caller may order."""
-
-    _halted: HaltedDesk
 
     async def submit(
         self,
@@ -37,6 +34,9 @@ class Placing(Waiting):
             OrderSubmissionError: with `wait="accepted"`, it was refused or never sent.
             WaitTimeout: with `wait="accepted"`, nothing was heard in time; the order may be live.
         """
+        if wait not in ("durable", "accepted"):
+            raise InputError(f"wait is {wait!r}; give durable or accepted")
+        check_timeout(timeout)
         request = request_of(request, fields)
         try:
             order = await self._changed(Submit(request))

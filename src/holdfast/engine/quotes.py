@@ -9,6 +9,7 @@ Rule 3: the source is watched for as long as the board is open, however often it
 import asyncio
 import logging
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Final, Protocol, runtime_checkable
 
 from holdfast.clock import NS_PER_MS
@@ -46,7 +47,7 @@ class QuoteBoard:
         self._latest: dict[str, Quote] = {}
         self._followers: list[QuoteFollower] = []
         self._task: asyncio.Task[None] | None = None
-        self.quotes = self.dropped = self.watches = 0
+        self.quotes = self.dropped = self.watches = self.defects = 0
 
     def start(self) -> None:
         """Begin to watch the source."""
@@ -63,7 +64,7 @@ class QuoteBoard:
         self._followers.append(follower)
         now_ns = self._now_ns()
         for quote in self._latest.values():
-            follower.quoted(quote, now_ns - quote.at_ns)
+            self._tell(follower, quote, now_ns - quote.at_ns)
 
     def unfollow(self, follower: QuoteFollower) -> None:
         """Tell that one no more; nothing happens if it was not told."""
@@ -86,13 +87,14 @@ class QuoteBoard:
             "followers": len(self._followers),
             "quotes": self.quotes,
             "dropped": self.dropped,
+            "defects": self.defects,
             "watches": self.watches,
             "newest_age_ms": min(ages, default=-1),
             "oldest_age_ms": max(ages, default=-1),
         }
 
     def take(self, quote: Quote) -> None:
-        """Take what the source says."""
+        """Take what the source says; it never raises."""
         if not _is_quote(quote) or (
             quote.symbol not in self._latest and len(self._latest) >= SYMBOLS_MAX
         ):
@@ -106,8 +108,18 @@ class QuoteBoard:
             last=quote.last,
             at_ns=self._now_ns(),
         )
-        for follower in self._followers:
-            follower.quoted(quote)
+        for follower in tuple(self._followers):
+            self._tell(follower, quote)
+
+    def _tell(self, follower: QuoteFollower, quote: Quote, age_ns: int = 0) -> None:
+        """Tell one follower; one that raises keeps the quote from nobody else."""
+        try:
+            follower.quoted(quote, age_ns)
+        except Exception:  # noqa: BLE001 - a follower's failure is its own
+            self.defects += 1
+            if self.defects & (self.defects - 1) == 0:
+                name = type(follower).__name__
+                _log.exception("%s raised on a quote (%d so far)", name, self.defects)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -127,13 +139,15 @@ class QuoteBoard:
             retry_s = min(2 * retry_s, WATCH_RETRY_MAX_S)
 
 
-def _is_quote(quote: Quote) -> bool:
+def _is_quote(said: object) -> bool:
     """Tell whether this names a symbol and has prices that can be reckoned with, at least one."""
-    prices = [price for price in (quote.bid, quote.ask, quote.last) if price is not None]
+    if not isinstance(said, Quote):
+        return False
+    prices = [price for price in (said.bid, said.ask, said.last) if price is not None]
     try:
-        check_id(quote.symbol, "symbol")
+        check_id(said.symbol, "symbol")
         for price in prices:
             amount(price, "price")
     except InputError:
         return False
-    return bool(prices)
+    return bool(prices) and all(isinstance(price, Decimal) for price in prices)

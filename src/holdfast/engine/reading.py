@@ -13,7 +13,9 @@ from holdfast.domain.quotes import Quote
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import TERMINAL, Status
 from holdfast.engine.account_data import AccountData, AccountView
+from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.link import AccountLink
+from holdfast.engine.quotes import QuoteBoard
 from holdfast.engine.recovery import recall
 from holdfast.engine.results import GuardView, view_guard
 from holdfast.engine.rows import order_of
@@ -65,6 +67,8 @@ class Reading:
     _link: AccountLink
     _subscribers: Subscribers
     _account_data: AccountData
+    _halted: HaltedDesk
+    _board: QuoteBoard | None
 
     async def order(self, client_order_id: str) -> OrderView:
         """Return an order by its client order id or wire id, archived or not.
@@ -133,7 +137,8 @@ class Reading:
 
     async def guard(self) -> GuardView:
         """Return the kill switch, the breaker, and what limits, alerts and cancels there were."""
-        return view_guard(self._runner.desk.guard, self._runner.now_ns())
+        unrecorded = tuple(self._halted.switches)
+        return view_guard(self._runner.desk.guard, self._runner.now_ns(), unrecorded)
 
     async def account(self, *, fresh: bool = False) -> AccountView:
         """Return what the account may spend and holds, as its broker last told it.
@@ -166,6 +171,8 @@ class Reading:
             "engine": engine,
             "link": self._link.statistics(),
             "journal": self._journal.statistics(),
+            "account": self._account_data.statistics(),
+            "quotes": self._board.statistics() if self._board is not None else {},
             **{f"callback {name}": each for name, each in runner.feed.statistics().items()},
         }
 

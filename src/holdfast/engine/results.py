@@ -16,7 +16,9 @@ NS_PER_MS: Final = 1_000_000
 class OrderEnvelope(Struct, frozen=True, kw_only=True):
     """A placed limit order: its ids, the price that was made for it, and when it was taken.
 
-    `submitted_at` is ISO-8601 UTC; `execution_mode` is `dry_run`, `paper` or `live`.
+    `submitted_at` is ISO-8601 UTC; `execution_mode` is `dry_run`, `paper` or `live`. `raw` is for
+    the broker's own words, of which an answer to a submit has none: it is empty until somebody
+    fills it, and `get_order_status` asks for them.
     """
 
     client_order_id: str
@@ -31,6 +33,7 @@ class OrderEnvelope(Struct, frozen=True, kw_only=True):
     strategy: str
     status: Status
     order: OrderView
+    raw: dict[str, object] = {}
 
 
 def envelope(order: OrderView, mode: str, wall_offset_ns: int) -> OrderEnvelope:
@@ -98,6 +101,8 @@ class GuardView(Struct, frozen=True, kw_only=True):
 
     `breaker` is `closed`, `open` or `half_open`, with its reason and the milliseconds for which
     it stays open. `refusals` and `alerts` are counts by code, `symbols` the cancels by symbol.
+    `unrecorded` are switches that were turned while the journal could not be written, in words:
+    they are carried out once it can be, before any entry.
     """
 
     kill: Kill | None
@@ -110,9 +115,10 @@ class GuardView(Struct, frozen=True, kw_only=True):
     alerts: dict[str, int]
     requotes: dict[str, int]
     symbols: dict[str, CancelFigures]
+    unrecorded: tuple[str, ...] = ()
 
 
-def view_guard(guard: Guard, now_ns: int) -> GuardView:
+def view_guard(guard: Guard, now_ns: int, unrecorded: tuple[str, ...] = ()) -> GuardView:
     """Copy what a caller may see of the switches."""
     breaker = guard.breaker
     state: Literal["closed", "open", "half_open"] = "closed"
@@ -137,4 +143,5 @@ def view_guard(guard: Guard, now_ns: int) -> GuardView:
             )
             for symbol, figures in sorted(guard.symbols.items())
         },
+        unrecorded=unrecorded,
     )

@@ -10,7 +10,7 @@ goes out then), and writing is tried again, ever more slowly, for ever.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -35,7 +35,7 @@ from holdfast.domain.reports import Report, ReportKind
 from holdfast.domain.settings import Settings
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.flight import settle
-from holdfast.engine.inbox import Entry, is_exit
+from holdfast.engine.inbox import Entry, adds_risk
 from holdfast.engine.masking import described
 from holdfast.engine.recovery import Recovered, recover
 from holdfast.engine.rows import Rows
@@ -51,6 +51,8 @@ TICK_REST_NS: Final = 60 * NS_PER_S
 # A journal that cannot be written is tried again after a wait that doubles.
 RECOVER_FIRST_S: Final = 0.5
 RECOVER_MAX_S: Final = 30.0
+# How long a close waits for the journal to take what is on its way to it.
+DRAIN_MAX_S: Final = 10.0
 # What the broker said is stepped again after a lost batch, but not if that is lost as well: it may
 # be what cannot be written. A poll then tells it anew.
 LOST_IN_A_ROW_MAX: Final = 2
@@ -116,7 +118,7 @@ class Runner(Turns):
         """
         if self.mode is not Mode.RUNNING and self.mode is not Mode.MENDING:
             raise self.refusal()
-        if not self.entries_open and isinstance(given, Command) and not is_exit(given):
+        if not self.entries_open and adds_risk(given):
             raise Closed(f"desk {self._name!r} is shutting down and takes no new orders")
         waiter: asyncio.Future[OrderView | None] = self._loop.create_future()
         self.inbox.command(given, waiter)
@@ -178,6 +180,18 @@ class Runner(Turns):
         else:
             waiter.set_exception(self.refusal())
         return waiter
+
+    def first(self, given: Sequence[Input]) -> "list[asyncio.Future[OrderView | None]]":
+        """Take what is to be stepped before all that waits; each future ends as `tell`'s does."""
+        waiters = [self._loop.create_future() for _ in given]
+        if self.mode in {Mode.RUNNING, Mode.MENDING}:
+            connected = [(self._connected, None)] if self._connected is not None else []
+            self.inbox.put_back([*connected, *zip(given, waiters, strict=True)])
+            self._wake()
+        else:
+            for waiter in waiters:
+                waiter.set_exception(self.refusal())
+        return waiters
 
     def report(self, report: Reported) -> bool:
         """Take a report of the stream; False if the backlog had to be dropped."""
@@ -387,11 +401,18 @@ class Runner(Turns):
 
     async def close(self) -> None:
         """Make durable what is queued, keep a snapshot, and take nothing any more."""
-        if self.mode in {Mode.RUNNING, Mode.MENDING}:
-            await self.drained()
-        if self.mode is Mode.RUNNING:
-            self._snapshot()
-        self.stop()
+        try:
+            async with asyncio.timeout(DRAIN_MAX_S):
+                if self.mode in {Mode.RUNNING, Mode.MENDING}:
+                    await self.drained()
+            if self.mode is Mode.RUNNING:
+                self._snapshot()
+        except TimeoutError:
+            _log.error("the journal has not answered in %s s: what it has not is lost", DRAIN_MAX_S)
+        except Exception as error:  # noqa: BLE001 - a snapshot only saves time at the next start
+            _log.warning("the last snapshot was not kept: %s", described(error))
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """Stop at once; what is not durable is lost, as in a crash."""

@@ -1,8 +1,8 @@
 """Changing what was ordered: one order, all of them, and the switches that hold everything back."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,16 +20,18 @@ from holdfast.domain.inputs import (
     ReleaseKillSwitch,
     Replace,
     Resolve,
+    StopFlatten,
     Tick,
 )
 from holdfast.domain.order import Order, WishKind
 from holdfast.domain.reports import LookupResult
 from holdfast.domain.requests import Amount, check_text
+from holdfast.engine.halted import settled
 from holdfast.engine.masking import masked
 from holdfast.engine.placing import Placing
 from holdfast.engine.results import CancelResult, cancel_result
 from holdfast.engine.views import OrderStatus, OrderView, view_order, view_status
-from holdfast.engine.waiting import WAIT_S
+from holdfast.engine.waiting import WAIT_S, check_timeout
 from holdfast.errors import Halted, JournalUnwritable, OrderStatusError
 
 # A question for an order's status is asked again so often, each time after twice the wait.
@@ -122,7 +124,11 @@ class Steering(Placing):
         Reduce-only orders protect positions and stay, unless `leave_unprotected` is set; who and
         why is journaled. It returns when each order came to its end, or after `timeout` seconds,
         with one result per order; what is still pending then is cancelled on.
+
+        Raises:
+            InputError: an unknown symbol, or no time to wait; nothing was cancelled.
         """
+        check_timeout(timeout)
         command = CancelAll(
             symbol=check_text(symbol, "symbol"),
             strategy=strategy,
@@ -133,7 +139,7 @@ class Steering(Placing):
         try:
             orders = await self._runner.several(command)
         except (Halted, JournalUnwritable):
-            return await self._cancel_unjournaled(command)
+            return await self._halted.sweep(command)
         return await self._cancelled(orders, timeout)
 
     async def manage_open_orders(self, *, by: str = "") -> list[OrderView]:
@@ -147,8 +153,10 @@ class Steering(Placing):
         """List the account's orders at the broker once, now, and return the desk's open ones.
 
         Raises:
-            OrderStatusError: the broker gave no usable answer in time; nothing was changed by it.
+            OrderStatusError: the broker did not list all of them in time.
+            Closed: the account is not asked any more.
         """
+        check_timeout(timeout)
         try:
             async with asyncio.timeout(timeout):
                 answered = await self._link.poll_now()
@@ -174,18 +182,22 @@ class Steering(Placing):
         """Let no entry out any more, until it is released, also over restarts.
 
         Entries that work are cancelled; "flatten" closes every position as well. It returns when
-        each cancelled order came to its end, or after `timeout` seconds.
+        each cancelled order came to its end, or after `timeout` seconds. While the journal cannot
+        be written cancels go out all the same, and the switch is kept in `guard().unrecorded` and
+        in the emergency log: it is engaged before any entry can go out again, here or at the next
+        start.
 
         Raises:
-            InputError: no name or reason.
+            InputError: no name or reason, an unknown action, or no time to wait.
         """
+        check_timeout(timeout)
         command = EngageKillSwitch(
             by=check_text(by, "by"), reason=check_text(reason, "reason"), action=action
         )
         try:
             orders = await self._runner.several(command)
         except (Halted, JournalUnwritable):
-            return await self._cancel_unjournaled(CancelAll(by=by, reason=reason))
+            return await self._halted.sweep(command)
         return await self._cancelled(orders, timeout)
 
     async def release_kill_switch(self, *, by: str, reason: str) -> None:
@@ -203,10 +215,31 @@ class Steering(Placing):
     async def flatten(self, symbol: str = "", *, by: str, reason: str) -> None:
         """Close the position of a symbol, or all: cancel what is open, confirm, exit the rest.
 
-        It returns once that is on disk; it goes on, over restarts, until the symbol is flat.
+        It returns once that is on disk; it goes on, over restarts, until the symbol is flat. While
+        the journal cannot be written only cancels go out; the rest is kept in `guard().unrecorded`
+        and in the emergency log, and begins as soon as it can be.
+
+        Raises:
+            InputError: no name or reason, or an unknown symbol.
+        """
+        command = Flatten(
+            symbol=check_text(symbol, "symbol"),
+            by=check_text(by, "by"),
+            reason=check_text(reason, "reason"),
+        )
+        try:
+            await self._runner.command(command)
+        except (Halted, JournalUnwritable):
+            await self._halted.sweep(command)
+
+    async def stop_flattening(self, symbol: str = "", *, by: str, reason: str) -> None:
+        """Close the position of a symbol, or any, no further; what is held then stays.
+
+        Raises:
+            InputError: no name or reason, or an unknown symbol.
         """
         await self._runner.command(
-            Flatten(
+            StopFlatten(
                 symbol=check_text(symbol, "symbol"),
                 by=check_text(by, "by"),
                 reason=check_text(reason, "reason"),
@@ -281,7 +314,18 @@ class Steering(Placing):
     async def _cancelled(self, orders: Sequence[OrderView], timeout: float) -> list[CancelResult]:
         """Wait until each order ended, or its cancel was refused and looked into."""
         waiting = [self._settled_cancel(order, timeout) for order in orders]
-        return [cancel_result(order) for order in await asyncio.gather(*waiting)]
+        answers = await settled(waiting)
+        return [
+            cancel_result(answer)
+            if isinstance(answer, OrderView)
+            else CancelResult(
+                client_order_id=order.client_order_id,
+                outcome="pending",
+                order=order,
+                text=str(answer),
+            )
+            for order, answer in zip(orders, answers, strict=True)
+        ]
 
     async def _settled_cancel(self, order: OrderView, timeout: float) -> OrderView:
         watcher = self._runner.watch(order.number, _cancel_is_settled)
@@ -292,28 +336,6 @@ class Steering(Placing):
             return await self.order(order.client_order_id)
         finally:
             self._runner.unwatch(watcher)
-
-    async def _cancel_unjournaled(self, command: CancelAll) -> list[CancelResult]:
-        """Cancel past the journal, order by order, while it cannot be written."""
-        desk = self._runner.ahead()
-        wanted = [
-            view_order(order)
-            for order in desk.active()
-            if (command.leave_unprotected or not order.terms.reduce_only)
-            and (not command.symbol or order.terms.symbol == command.symbol)
-            and (command.strategy is None or order.strategy == command.strategy)
-        ]
-        cancels = [self._halted.cancel(order.client_order_id) for order in wanted]
-        answers = await settled(cancels)
-        return [
-            CancelResult(
-                client_order_id=order.client_order_id,
-                outcome="failed" if isinstance(answer, Exception) else "pending",
-                order=order,
-                text=str(answer) if isinstance(answer, Exception) else "sent past the journal",
-            )
-            for order, answer in zip(wanted, answers, strict=True)
-        ]
 
 
 def _as_poll(order: Order, found: LookupResult, asked_ns: int) -> Polled:
@@ -330,9 +352,3 @@ def _as_poll(order: Order, found: LookupResult, asked_ns: int) -> Polled:
 
 def _cancel_is_settled(order: OrderView) -> bool:
     return order.is_terminal or ("cancel" not in order.pending and not order.asking)
-
-
-async def settled(tasks: list[Coroutine[Any, Any, Any]]) -> list[object]:
-    """Wait for all; what one of them raised stands in its place."""
-    results: list[object] = await asyncio.gather(*tasks, return_exceptions=True)
-    return results

@@ -116,6 +116,7 @@ class ManagerTwin:
     release_kill_switch = _waiting(Manager.release_kill_switch)
     close_breaker = _waiting(Manager.close_breaker)
     flatten = _waiting(Manager.flatten)
+    stop_flattening = _waiting(Manager.stop_flattening)
     raise_alert = _waiting(Manager.raise_alert)
     guard = _waiting(Manager.guard)
     quote = _waiting(Manager.quote)

@@ -28,6 +28,7 @@ class Waiting(Reading):
         An order that moved to another price goes on in its successor: that one is returned.
 
         Raises:
+            InputError: a timeout or an `until` that cannot be waited for.
             WaitTimeout: it has not come to that in `timeout` seconds.
             OrderStatusError: no such order, or it ended otherwise and cannot come to that.
             OrderSubmissionError: waiting for "accepted", it was refused or never sent.
@@ -40,12 +41,7 @@ class Waiting(Reading):
         return order
 
     async def _wait(self, order: OrderView, until: Until, timeout: float) -> OrderView:
-        try:
-            possible = float(timeout) >= 0
-        except (TypeError, ValueError):
-            possible = False
-        if not possible:
-            raise InputError(f"timeout is {timeout!r}; give seconds, zero or more")
+        check_timeout(timeout)
         check = _or_moved(_check(until))
         try:
             async with asyncio.timeout(timeout):
@@ -73,6 +69,16 @@ class Waiting(Reading):
             return await watcher.future
         finally:
             self._runner.unwatch(watcher)
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no time to wait, before anything happens.
+
+    Raises:
+        InputError: it is no number of seconds, zero or more.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise InputError(f"timeout is {timeout!r}; give seconds, zero or more")
 
 
 def _or_moved(check: Callable[[OrderView], bool]) -> Callable[[OrderView], bool]:

@@ -62,6 +62,8 @@ class Held(Struct, kw_only=True):
 class ModelBroker:
     """A broker account; `words` is what its stream has still to tell, oldest first."""
 
+    modes = frozenset({"paper"})
+
     def __init__(self, capabilities: Capabilities | None = None, *, is_final: bool = False) -> None:
         """Start with no orders; `is_final` says that its answers mean done, and not pending."""
         self.capabilities = capabilities or Capabilities()

@@ -79,6 +79,8 @@ class ScriptedBroker:
     `batches` holds the cancels that shared a call; they are not in `calls`.
     """
 
+    modes = frozenset({"paper", "live"})
+
     def __init__(self, capabilities: Capabilities | None = None) -> None:
         self.capabilities = capabilities or Capabilities()
         self.calls: list[Effect] = []

@@ -51,7 +51,7 @@ class HoldingBroker:
 
     def __init__(self, broker: Broker) -> None:
         """Stand before this broker."""
-        self.capabilities = broker.capabilities
+        self.capabilities, self.modes = broker.capabilities, broker.modes
         self.taken: list[SubmitOrder | CancelOrder | ReplaceOrder] = []
         self.lost: SubmitOrder | None = None
         self._broker = broker

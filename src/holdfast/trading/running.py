@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.brokers.paper import Delays
+from holdfast.brokers.recorded_market import RecordedMarket, Recording, check_speed
 from holdfast.clock import NS_PER_S, Clock, SystemClock
 from holdfast.config import (
     AccountPart,
@@ -25,6 +26,7 @@ from holdfast.config import (
     JournalPart,
     LogsPart,
 )
+from holdfast.connecting import recording_of
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits
 from holdfast.engine.audit import configure_logging
@@ -40,14 +42,7 @@ from holdfast.trading.loop import (
     compare_books,
     leave,
 )
-from holdfast.trading.market_paper import (
-    PaperMarket,
-    RecordedMarket,
-    Recording,
-    SeededMarket,
-    check_speed,
-    open_recording,
-)
+from holdfast.trading.market_paper import PaperMarket, SeededMarket
 from holdfast.trading.plugins import TeamSpec, load
 from holdfast.trading.strategy import Strategy
 from holdfast.trading.team import Team, TeamPlan, Told
@@ -177,7 +172,7 @@ async def run(
         markets_of = _prepared(plan)
         _log_to_file(plan.config, stack)
         desks = await stack.enter_async_context(
-            Desks.open(plan.config, live=plan.live, clock=clock)
+            Desks.open(plan.config, live=plan.live, clock=clock, play=False)
         )
         await _endowed(desks)
         delays = _Delays(chosen)
@@ -246,11 +241,9 @@ def _prepared(plan: RunPlan) -> dict[str, Recording]:
         check_speed(plan.speed)
     found: dict[str, Recording] = {}
     for name in sorted({plan.config.account_of(desk) for desk in plan.config.desks}):
-        part = plan.config.account(name)
-        if plan.market is not None:
-            found[name] = plan.market
-        elif part.broker == "paper" and part.paper.market:
-            found[name] = open_recording([Path(part.paper.market)])
+        recording = plan.market or recording_of(plan.config, name)
+        if recording is not None:
+            found[name] = recording
     return found
 
 

@@ -495,3 +495,21 @@ async def test_a_dry_run_cancels_nothing_for_its_age() -> None:
         old = await manager.order(order.client_order_id)
 
     assert (old.status, list(managed), cancels) == (Status.OPEN, [], [])
+
+
+@virtual
+async def test_a_desk_made_in_code_does_not_trade_at_a_stale_quote() -> None:
+    """The desk's own bound on the age of quotes holds for the broker behind it (scenario 47)."""
+    ticker = Ticker()
+    async with opened(ticker) as manager:
+        await asyncio.sleep(0.1)
+        await ticker.tell(99, 101)
+        await asyncio.sleep(6)
+        order = await manager.place_market_order("TSLA", "buy", 1, wait="accepted")
+        await asyncio.sleep(1)
+        waiting = await manager.order(order.client_order_id)
+        await ticker.tell(98, 102)
+        filled = await manager.wait(order.client_order_id)
+
+    assert waiting.status is Status.OPEN
+    assert filled.average_price == D(102)

@@ -165,7 +165,7 @@ def test_a_mode_that_the_broker_does_not_serve_fails(examine: Any) -> None:
     """The paper venue is not live."""
     found = examine('[desks.alpha]\nmode = "live"\n')
 
-    assert "does not serve" in told(found, "failed account alpha")
+    assert "does not serve" in told(found, "failed config")
 
 
 def traded(path: Path, **options: Any) -> None:
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_written_fails(examine: Any, tmp_path: Path) -> 
     ("url", "finding", "text"),
     [
         ("memory://", "note journal", "all is forgotten at the end"),
-        ("oracle://x", "failed journal", "is not known"),
+        ("oracle://x", "failed config", "is not known"),
         ("no/where.db", "failed disk", "does not exist; create it"),
     ],
 )
@@ -238,3 +238,31 @@ def test_little_room_is_remarked_upon_and_none_fails(
 
     assert "that is little" in told(little, "note disk")
     assert "make room" in told(none, "failed disk")
+
+
+def test_a_market_that_cannot_be_played_is_found(examine: Any, tmp_path: Path) -> None:
+    """A recorded market is read to its end, in a dry run as well."""
+    (tmp_path / "binance_spot_acme_q.csv").write_text(
+        "ts,bid,bid_size,ask,ask_size\n2024-08-08T00:00:00Z,100.00,5,100.10,5\n", encoding="utf-8"
+    )
+    market = "[accounts.m.paper]\nmarket = {!r}\n[desks.alpha]\naccount = 'm'\n"
+    there = market.format("binance_spot_acme_q.csv")
+
+    for mode in ("paper", "dry_run"):
+        account = f"[accounts.m]\nmode = '{mode}'\n"
+        sound = examine(account + there + "[instruments.ACME]\n")
+        unlisted = examine(account + there)
+        missing = examine(account + market.format("none.csv"))
+
+        assert sound.ok
+        assert any("binance_spot_acme_q.csv: ACME" in each for each in sound.said)
+        assert "add the instrument ACME" in told(unlisted, "failed account m")
+        assert "accounts.m.paper.market: " in told(missing, "failed account m")
+
+
+def test_an_account_that_no_desk_uses_is_remarked_upon(examine: Any) -> None:
+    """It is not connected; maybe a desk was to name it."""
+    found = examine("[accounts.m]\n[accounts.idle]\n[desks.alpha]\naccount = 'm'\n")
+
+    assert found.ok
+    assert "no desk uses it" in told(found, "note account idle")

@@ -5,6 +5,14 @@ from typing import Any
 import pytest
 
 from holdfast.domain import events as e
+from holdfast.domain.alerts import ALERTS_PER_MINUTE_MAX
+from holdfast.domain.guard import (
+    ALERT_CODES_MAX,
+    ALERTS_APART_MAX,
+    DESK_FOLDS,
+    OTHER,
+    Guard,
+)
 from holdfast.domain.inputs import Raise
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import AlertRules, BreakerRules, Limits, Policies
@@ -127,3 +135,29 @@ def test_what_cannot_be_written_is_refused(given: Raise) -> None:
     decision = driver().step(given)
     assert isinstance(decision.error, InputError)
     assert not decision.events
+
+
+def test_a_flood_of_raised_alerts_is_counted_and_not_written() -> None:
+    """Beyond so many a minute they are counted with the next one that is written (P9)."""
+    bench = driver()
+    flood = ALERTS_PER_MINUTE_MAX + 40
+    for _ in range(flood):
+        bench.step(Raise(code="NOISE", text="x"))
+    assert len(alerts(bench)) <= ALERTS_PER_MINUTE_MAX
+    bench.advance(MINUTE_MS)
+    bench.step(Raise(code="NOISE", text="x"))
+    assert sum(bench.desk.guard.alerts.values()) == flood + 1
+    assert bench.refolded().guard == bench.desk.guard
+
+
+def test_what_is_remembered_of_alerts_is_bounded() -> None:
+    """Of codes the first are told apart, of codes and symbols the newest (P9)."""
+    guard = Guard()
+    for number in range(2 * ALERTS_APART_MAX):
+        name, at_ns = f"c{number}", number + 1
+        fold = DESK_FOLDS[e.AlertRaised]
+        fold(guard, e.AlertRaised(at_ns=at_ns, code=name, text="x", symbol="X"))
+    assert len(guard.alerts) == ALERT_CODES_MAX + 1
+    assert guard.alerts[OTHER] == 2 * ALERTS_APART_MAX - ALERT_CODES_MAX
+    assert len(guard.alerted) == ALERTS_APART_MAX
+    assert f"c{2 * ALERTS_APART_MAX - 1} X" in guard.alerted

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast.domain import events as e
+from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import SubmitOrder
 from holdfast.domain.inputs import CloseBreaker, Resume, Submit
 from holdfast.domain.order import Order
@@ -27,7 +28,12 @@ OPEN_MS = 60_000
 FUNDS = Refused(text="not enough buying power", code=RefusalCode.INSUFFICIENT_FUNDS)
 
 
-def driver(*, daily_loss_max: str | None = None, **rules: Any) -> DeskDriver:
+def driver(
+    *,
+    daily_loss_max: str | None = None,
+    capabilities: Capabilities | None = None,
+    **rules: Any,
+) -> DeskDriver:
     """A desk with a breaker and next to no limits; the wall clock shows noon of some day."""
     limits = Limits.none()
     if daily_loss_max is not None:
@@ -39,7 +45,8 @@ def driver(*, daily_loss_max: str | None = None, **rules: Any) -> DeskDriver:
             daily_loss_max=Decimal(daily_loss_max),
         )
     rules = {"failures_max": 3, "open_ms": OPEN_MS, "open_max_ms": 4 * OPEN_MS} | rules
-    bench = DeskDriver(policies=Policies(limits=limits, breaker=BreakerRules(**rules)))
+    policies = Policies(limits=limits, breaker=BreakerRules(**rules))
+    bench = DeskDriver(policies=policies, capabilities=capabilities)
     bench.step(Resume(wall_offset_ns=19_700 * 86_400_000_000_000 + 43_200_000_000_000))
     bench.poll(complete=True)
     return bench
@@ -164,7 +171,7 @@ def test_half_open_one_entry_tries_and_the_others_wait() -> None:
     assert not is_open(bench)
 
 
-@pytest.mark.parametrize("outcome", [FUNDS, Unknown(text="503"), NotSent(text="429")])
+@pytest.mark.parametrize("outcome", [FUNDS, NotSent(text="429")])
 def test_a_probe_that_fails_opens_it_for_twice_as_long(outcome: Any) -> None:
     """Each failed probe doubles the wait, up to its bound; acceptance starts anew (P9)."""
     bench = tripped()
@@ -190,13 +197,41 @@ def test_a_refusal_shows_that_a_failing_broker_works_again() -> None:
     assert is_open(bench)
 
 
-def test_a_probe_in_flight_over_a_restart_has_failed() -> None:
-    """Nobody can tell what became of it, so that the breaker opens again (P4)."""
-    bench = tripped()
-    probe(bench)
-    bench.step(Resume(wall_offset_ns=0))
-    assert len(openings(bench)) == 2
+@pytest.mark.parametrize("restarted", [True, False])
+@pytest.mark.parametrize("found", [True, False])
+def test_a_probe_of_unknown_outcome_is_undecided_while_it_is_looked_up(
+    restarted: bool, found: bool
+) -> None:
+    """Silence opens nothing; what the lookup says decides, over a restart too (P4)."""
+    bench = tripped(capabilities=Capabilities(unique_ids="none"))
+    number = probe(bench).number
+    if restarted:
+        bench.step(Resume(wall_offset_ns=bench.desk.state.stored.wall_offset_ns))
+    else:
+        bench.answer(Unknown(text="503"), number=number)
+    bench.advance(11_000)
+    assert len(openings(bench)) == 1
+    with pytest.raises(OrderRefused, match=f"probe={number}"):
+        bench.submit()
+    bench.look(*([bench.snapshot(number)] if found else []), number=number)
+    assert is_open(bench) is not found
+    assert len(openings(bench)) == (1 if found else 2)
     assert bench.refolded().guard == bench.desk.guard
+
+
+def test_half_open_no_open_order_grows() -> None:
+    """A replace cannot try whether a new order is taken: growing waits, shrinking passes."""
+    bench = driver(failures_max=1)
+    bench.opened()
+    bench.submit()
+    bench.answer(Unknown(text="503"), number=2)
+    bench.advance(OPEN_MS + 1)
+    refused = bench.replace(1, quantity="20").error
+    assert isinstance(refused, OrderRefused)
+    assert refused.code == "BREAKER_OPEN"
+    assert bench.replace(1, quantity="5").error is None
+    assert bench.desk.guard.breaker.probe == 0
+    probe(bench)
 
 
 def test_an_exit_is_no_probe_and_passes() -> None:

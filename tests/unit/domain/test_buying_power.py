@@ -7,10 +7,12 @@ import pytest
 
 from holdfast.domain import events as e
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.inputs import AccountSeen
+from holdfast.domain.desk import Desk
+from holdfast.domain.exposure import PAST_MAX
+from holdfast.domain.inputs import AccountSeen, Connected
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
-from holdfast.domain.reports import Refused, Unknown
+from holdfast.domain.reports import Accepted, Refused, Unknown
 from holdfast.errors import OrderRefused
 from holdfast.testing.builders import DeskDriver
 
@@ -192,6 +194,37 @@ def test_a_broker_that_takes_orders_off_itself_is_not_counted_twice() -> None:
     bench.say("canceled", number=2)
     bench.answer(Refused(text="no"), number=2)
     assert fits(bench, quantity="5")
+
+
+def test_what_an_order_grew_by_is_not_in_the_brokers_figure() -> None:
+    """Accepted at 1000 and then made larger: the rest counts until the next figure (P8)."""
+    bench = desk(after_orders=True)
+    bench.opened()
+    tell(bench, "900")
+    assert bench.replace(quantity="15").error is None
+    assert not fits(bench, quantity="5")
+    bench.answer(Accepted(final=True), wish=1)
+    bench.desk = Desk.load(bench.desk.dump(), bench.settings)
+    bench.step(Connected(Capabilities(account_data=True, power_after_orders=True)))
+    assert not fits(bench, quantity="5")
+    assert fits(bench, quantity="4")
+    assert bench.desk.state.exposure.uncovered(bench.now_ns) == 400
+
+
+def test_an_order_that_changed_often_is_known_as_it_was_or_not_at_all() -> None:
+    """So many earlier terms are remembered; a figure from before them covers nothing of it."""
+    bench = desk(after_orders=True)
+    bench.opened(quantity="1")
+    early = bench.now_ns
+    for wish in range(1, PAST_MAX + 3):
+        bench.replace(quantity=str(wish + 1))
+        bench.answer(Accepted(final=True), wish=wish)
+    late = bench.order().past[-1][0] - 1
+    exposure = bench.desk.state.exposure
+    assert exposure.value == 100 * (PAST_MAX + 3)
+    assert exposure.uncovered(late) == 100
+    assert exposure.uncovered(early) == exposure.value
+    assert len(bench.order().past) == PAST_MAX
 
 
 def test_an_order_that_was_on_its_way_is_not_in_the_brokers_figure() -> None:

@@ -92,6 +92,17 @@ def test_protection_stands_unless_it_is_named() -> None:
     assert [cancel.number for cancel in sent(bench)] == [3, 2]
 
 
+def test_a_stop_that_only_closes_protects_and_a_plain_sale_does_not() -> None:
+    """A stop guards without any mark; a limit order to close is one order among all others."""
+    bench = desk()
+    bench.opened(quantity="10")
+    bench.trade("e1", "10")
+    bench.opened("sell", "6", order_type="stop", stop_price="90")
+    bench.opened("sell", "4", limit_price="110")
+    bench.opened("sell", "1", order_type="stop", stop_price="80")
+    assert cancel_all(bench).numbers == (3, 4), "the last stop would sell short"
+
+
 def test_only_the_symbol_and_strategy_that_are_named_go() -> None:
     """Nothing of another's is touched, and no strategy is a name of its own (scenario 77)."""
     bench = desk()

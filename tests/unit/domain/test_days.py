@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from holdfast.domain import events as e
-from holdfast.domain.days import daily_loss, day_of, equity
-from holdfast.domain.inputs import ClockStep
+from holdfast.domain.days import VALUE_WAIT_MS, daily_loss, day_of, equity, profit
+from holdfast.domain.inputs import ClockStep, Define, Resume, SetOpeningBalance
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import BreakerRules, DayRules, Limits, Policies
 from holdfast.domain.reports import Refused
+from holdfast.errors import OrderRefused
 from holdfast.testing.builders import DeskDriver
 
 NS = 1_000_000_000
@@ -91,18 +92,31 @@ def test_where_nothing_goes_by_the_day_no_day_is_written() -> None:
     assert days(bench) == []
 
 
-def test_days_go_by_the_wall_clock() -> None:
-    """A clock that is set past midnight ends the day; one that is set back begins none."""
+def test_setting_the_clock_neither_ends_a_day_nor_begins_one() -> None:
+    """A day ahead and back again: its counts stand, and it ends when it was to (scenario 103)."""
     bench = desk(orders_per_day_max=1)
     bench.submit()
     bench.answer(Refused(text="no"))
-    bench.step(ClockStep(wall_offset_ns=DAY_MS * 1_000_000))
+    for offset_ms in (DAY_MS, 0, -DAY_MS, 0):
+        bench.step(ClockStep(wall_offset_ns=offset_ms * 1_000_000))
+        with pytest.raises(Exception, match="ORDERS_PER_DAY"):
+            bench.submit()
+    bench.advance(DAY_MS)
     bench.submit()
-    bench.answer(Refused(text="no"), number=2)
     assert [day for day, _ in days(bench)] == ["1970-01-01", "1970-01-02"]
-    bench.step(ClockStep(wall_offset_ns=0))
-    with pytest.raises(Exception, match="ORDERS_PER_DAY"):
-        bench.submit()
+
+
+def test_a_day_that_was_counted_is_not_begun_again() -> None:
+    """Set back an hour before midnight, the next day begins at once and lasts an hour longer."""
+    bench = desk(orders_per_day_max=5)
+    assert refused(bench) == ""
+    bench.step(ClockStep(wall_offset_ns=-3_600 * NS))
+    bench.advance(DAY_MS - 1_000)
+    assert refused(bench) == ""
+    bench.advance(3_600_000)
+    assert refused(bench) == ""
+    assert [day for day, _ in days(bench)] == ["1970-01-01", "1970-01-02"]
+    assert bench.desk.guard.day.until_ns == 2 * DAY_MS * 1_000_000 + 3_600 * NS
 
 
 def test_equity_is_what_was_made_less_fees_and_what_is_open_at_the_latest_quotes() -> None:
@@ -132,17 +146,130 @@ def test_loss_is_measured_from_how_the_day_began() -> None:
     assert daily_loss(bench.desk) == 0
 
 
-def test_after_a_start_a_day_begins_once_what_is_held_can_be_valued() -> None:
-    """Without a quote a loss of yesterday would look like one of today."""
-    bench = desk(daily_loss_max=D(1000))
+def restarted(bench: DeskDriver) -> None:
+    """Start again from what was kept; no quote is."""
+    bench.desk = type(bench.desk).load(bench.desk.dump(), bench.settings)
+    bench.step(Resume(wall_offset_ns=0))
+
+
+def refused(bench: DeskDriver, **terms: Any) -> str:
+    """The code under which the desk refuses an order; empty where only the broker does."""
+    try:
+        order = bench.submit(**({"quantity": "1", "limit_price": "50"} | terms))
+    except OrderRefused as error:
+        return error.code
+    bench.answer(Refused(text="no"), number=order.number)
+    return ""
+
+
+def test_a_restart_neither_trips_the_breaker_nor_blinds_it() -> None:
+    """Without a quote nobody can tell the loss: entries wait, and the first quote tells it."""
+    bench = desk(daily_loss_max=D(100))
+    bought(bench)
+    bench.quote(last="150")
+    bench.advance(DAY_MS)
+    assert days(bench)[1:] == [("1970-01-02", D(1000))]
+    restarted(bench)
+    assert daily_loss(bench.desk) is None
+    assert not bench.desk.guard.breaker.reason
+    assert refused(bench) == "NO_QUOTE"
+    assert refused(bench, side="sell", reduce_only=True) == "", "an exit passes (P7)"
+    bench.quote(last="146")
+    assert daily_loss(bench.desk) == D(80)
+    assert refused(bench) == ""
+    bench.quote(last="144")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+
+
+def test_a_loss_of_before_the_day_is_none_of_today() -> None:
+    """What a position was worth before its first price of the day is not looked at."""
+    bench = desk(daily_loss_max=D(100))
     bought(bench)
     bench.quote(last="95")
-    bench.desk = type(bench.desk).load(bench.desk.dump(), bench.desk.settings)
+    restarted(bench)
     bench.advance(DAY_MS)
-    assert len(days(bench)) == 1
+    assert days(bench)[1:] == [("1970-01-02", D(0))]
+    assert bench.desk.guard.day.unvalued == ("X",)
+    assert refused(bench) == "NO_QUOTE"
     bench.quote(last="90")
-    assert days(bench)[1:] == [("1970-01-02", D(-200))]
+    assert (bench.desk.guard.day.equity, daily_loss(bench.desk)) == (D(-200), D(0))
+    assert not bench.desk.guard.breaker.reason
+    bench.quote(last="84")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+    assert bench.refolded().guard.day == bench.desk.guard.day
+
+
+def test_a_gain_of_before_the_day_hides_no_loss_of_today() -> None:
+    """A position that was there before, worth 500 more than it cost, falls back to its cost."""
+    bench = desk(daily_loss_max=D(100))
+    bench.step(SetOpeningBalance(symbol="X", quantity="10", price="100"))
+    assert refused(bench) == "NO_QUOTE"
+    bench.quote(last="125")
+    assert refused(bench) == ""
+    bench.quote(last="100")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+
+
+def test_a_position_that_is_told_of_during_the_day_is_valued_at_its_first_price() -> None:
+    """Worth 500 more than it cost, then 500 less than that: the gain was none of today."""
+    bench = desk(daily_loss_max=D(100))
+    bought(bench)
+    bench.quote(last="100")
+    bench.step(Define(Instrument.of("Y")))
+    bench.step(SetOpeningBalance(symbol="Y", quantity="10", price="100"))
+    bench.quote(last="150", symbol="Y")
+    assert (bench.desk.guard.day.equity, daily_loss(bench.desk)) == (D(500), D(0))
+    bench.quote(last="100", symbol="Y")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+
+
+def test_a_position_that_nobody_quotes_does_not_switch_the_limit_off() -> None:
+    """Its price is waited for a minute; then it counts at cost, and people are told once a day."""
+    bench = desk(daily_loss_max=D(100))
+    bench.step(Define(Instrument.of("Y")))
+    bench.step(SetOpeningBalance(symbol="Y", quantity="1", price="1"))
+    bench.quote(last="100")
+    assert refused(bench) == "NO_QUOTE"
+    for day in (1, 2):
+        bench.advance(VALUE_WAIT_MS)
+        assert refused(bench) == ""
+        alerts = [one for one in bench.events if isinstance(one, e.AlertRaised)]
+        assert [one.code for one in alerts] == ["day_at_cost"] * day
+        assert "Y" in alerts[-1].text
+        bench.advance(DAY_MS - VALUE_WAIT_MS)
+    bench.advance(VALUE_WAIT_MS)
+    bought(bench)
     assert daily_loss(bench.desk) == 0
+    bench.quote(last="94")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+
+
+def test_a_lost_day_ends_with_the_day() -> None:
+    """Whoever sets the clock; the next day begins with a closed breaker and what is left."""
+    bench = desk(daily_loss_max=D(100))
+    bought(bench)
+    bench.quote(last="94")
+    assert bench.desk.guard.breaker.reason == "DAILY_LOSS"
+    for offset_ms in (DAY_MS, -DAY_MS, 0):
+        bench.step(ClockStep(wall_offset_ns=offset_ms * 1_000_000))
+        assert refused(bench) == "BREAKER_OPEN"
+    bench.advance(DAY_MS)
+    assert days(bench)[1:] == [("1970-01-02", D(-120))]
+    assert not bench.desk.guard.breaker.reason
+    assert [refused(bench), refused(bench)] == ["", ""], "no entry has to try it first"
+
+
+def test_a_fee_in_the_base_asset_is_a_loss() -> None:
+    """One of ten coins bought at 100 goes to the broker: 100 are lost, of equity and of capital."""
+    limits = Limits(
+        open_orders_max=None, price_collar_pct=None, buying_power=False, capital=D(1000)
+    )
+    coin = Instrument.of("X", lot="0.001", base="BTC")
+    bench = DeskDriver(policies=Policies(limits=limits), instruments=[coin])
+    bought(bench, fee="1", fee_currency="BTC")
+    bench.quote(last="100")
+    assert (profit(bench.desk), equity(bench.desk)) == (D(-100), D(-100))
+    assert refused(bench, quantity="0.001") == "BUYING_POWER"
 
 
 def test_before_any_day_began_nothing_was_lost() -> None:

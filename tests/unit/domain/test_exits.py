@@ -2,11 +2,12 @@
 
 import pytest
 
-from holdfast.domain.effects import CancelOrder
-from holdfast.domain.inputs import SetOpeningBalance
+from holdfast.domain.effects import CancelOrder, LookupOrder
+from holdfast.domain.inputs import Define, SetOpeningBalance
+from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Accepted, Refused, Unknown
 from holdfast.domain.values import Status
-from holdfast.errors import InputError, OrderRefused
+from holdfast.errors import AmountError, InputError, OrderRefused
 from holdfast.testing.builders import DeskDriver
 
 HELD = "5"
@@ -51,6 +52,33 @@ def test_exits_on_their_way_count_however_little_is_known_of_them() -> None:
         bench.submit("sell", "2", reduce_only=True)
     bench.answer(Refused(text="no"), number=2)
     assert bench.submit("sell", "2", reduce_only=True).number == 5
+
+
+def test_an_exit_that_waits_for_one_of_unknown_outcome_has_it_looked_up() -> None:
+    """Beyond what is left the broker is asked first, once, and the refusal says so (P7)."""
+    bench = holding()
+    bench.opened("sell", "5", reduce_only=True, client_order_id="lost")
+    bench.cancel(2)
+    bench.answer(Unknown(text="timeout"), number=2, wish=1)
+    assert not [one for one in bench.effects if isinstance(one, LookupOrder)]
+    for _ in range(2):
+        with pytest.raises(OrderRefused, match="what became of lost, the broker is asked"):
+            bench.submit("sell", "5", reduce_only=True)
+        assert len([one for one in bench.effects if isinstance(one, LookupOrder)]) == 1
+    bench.look(bench.snapshot(2, status=Status.CANCELED, cumulative="0"), number=2)
+    bench.advance(6_000)
+    assert bench.submit("sell", "5", reduce_only=True).number == 3
+
+
+def test_dust_gets_out_whatever_an_order_must_be_worth() -> None:
+    """What is left of a position may be worth less than the least that can be ordered (trap 57)."""
+    bench = holding()
+    small = Instrument.of("X", minimum_notional="1000")
+    bench.step(Define(small))
+    assert bench.submit("sell", "2", reduce_only=True).number == 2
+    assert bench.submit("sell", "3").number == 3
+    with pytest.raises(AmountError, match="the least that can be ordered is 1000"):
+        bench.submit("buy", "2")
 
 
 def test_an_exit_that_is_believed_ended_but_shown_alive_counts_again() -> None:

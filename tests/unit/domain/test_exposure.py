@@ -11,7 +11,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Desk
 from holdfast.domain.exposure import Exposure, grown_by
 from holdfast.domain.instruments import Instrument
-from holdfast.domain.reports import NotSent, Refused, Unknown
+from holdfast.domain.reports import Accepted, NotSent, Refused, Unknown
 from holdfast.domain.resting import Resting
 from holdfast.domain.values import Side, Status
 from holdfast.testing.builders import DeskDriver
@@ -190,16 +190,51 @@ def test_the_running_value_of_what_was_opened_only_grows() -> None:
     assert bench.refolded().guard.opened == D(3100)
 
 
+def test_a_notional_order_that_is_given_a_quantity_weighs_that() -> None:
+    """100 of money becomes 100 units: it counts from the request on, and stays when confirmed."""
+    bench = desk()
+    bench.opened(quantity=None, notional="100", limit_price="100")
+    bench.replace(quantity="100")
+    assert weights(bench) == (100, 0, 10_000)
+    bench.answer(Accepted(final=True), wish=1)
+    assert weights(bench) == (100, 0, 10_000)
+
+
+def test_money_buys_the_more_units_the_lower_the_market_is() -> None:
+    """500 at no more than 100 are ten units where the market is at 50."""
+    bench = desk()
+    bench.quote("49", "50")
+    bench.submit(quantity=None, notional="500", limit_price="100", client_order_id="a")
+    assert weights(bench)[0] == (10 if bench.order().estimate else 5)
+    assert bench.order().estimate == 50
+
+
+def test_what_does_not_divide_leaves_nothing_behind() -> None:
+    """Sevenths and thirds of units come and go: the sums are zero again, live and loaded (P8)."""
+    bench = desk(lot="0.000001", multiplier="0.3")
+    for notional, price in (("1000", "3"), ("1000", "7"), ("0.7", "13"), ("99999", "0.17")):
+        bench.opened("sell", None, notional=notional, limit_price=price)
+        weights(bench)
+    for number in (2, 4, 1, 3):
+        bench.say("canceled", number=number)
+        weights(bench)
+    assert weights(bench, Side.SELL) == (0, 0, 0)
+
+
 deeds = st.lists(
     st.tuples(
-        st.sampled_from(["submit", "accept", "trade", "cancel", "canceled", "replace", "refuse"]),
+        st.sampled_from(
+            ["submit", "money", "accept", "trade", "cancel", "canceled", "replace", "refuse"]
+        ),
         st.integers(1, 4),
         st.sampled_from(["1", "2.5", "4"]),
         st.sampled_from(["buy", "sell"]),
-        st.sampled_from(["90", "100.5"]),
+        st.sampled_from(["90", "100.5", "97"]),
     ),
     max_size=30,
 )
+# Quotients of these have no end.
+MONEY = {"1": "1000", "2.5": "0.7", "4": "99999"}
 
 
 @settings(max_examples=60)
@@ -218,6 +253,8 @@ def test_the_index_is_a_recount_whatever_happened(
             asked_ns = bench.now_ns
         if deed == "submit":
             bench.submit(side, quantity, limit_price=price)
+        elif deed == "money":
+            bench.submit(side, None, notional=MONEY[quantity], limit_price=price)
         elif number < bench.desk.next_number:
             act(bench, deed, number, quantity, price, turn)
         weights(bench)

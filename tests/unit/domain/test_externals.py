@@ -8,7 +8,13 @@ import pytest
 from holdfast.domain import events as e
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder
-from holdfast.domain.inputs import AdoptExternal, Cancel, EngageKillSwitch
+from holdfast.domain.inputs import (
+    AdoptExternal,
+    Cancel,
+    CancelAll,
+    EngageKillSwitch,
+    SetOpeningBalance,
+)
 from holdfast.domain.reports import Accepted, Snapshot
 from holdfast.domain.values import OrderType, Side, Status
 from holdfast.testing.builders import EPOCH, DeskDriver, execution
@@ -151,3 +157,51 @@ def test_the_kill_switch_cancels_it_too() -> None:
     decision = adopt(bench)
     assert [one.number for one in decision.effects if isinstance(one, CancelOrder)] == [1]
     assert any(isinstance(event, e.OrdersSwept) for event in decision.events)
+
+
+def stop_of(bench: DeskDriver, quantity: str, **fields: Any) -> Decision:
+    """Meet a stop to sell that somebody placed by hand."""
+    return adopt(
+        bench,
+        side=Side.SELL,
+        order_type=OrderType.STOP,
+        order_quantity=Decimal(quantity),
+        limit_price=None,
+        stop_price=Decimal(90),
+        **fields,
+    )
+
+
+def test_a_stop_placed_by_hand_protects_what_it_only_closes() -> None:
+    """It counts among the exits; cancel-all and the kill switch leave it (scenario 112; P7)."""
+    bench = DeskDriver()
+    bench.step(SetOpeningBalance(symbol="X", quantity="10", price="100"))
+    stop_of(bench, "10")
+    assert bench.order().reducing
+    assert bench.desk.exits("X", Side.SELL) == 10
+    assert bench.step(CancelAll(by="ann")).numbers == ()
+    assert bench.step(EngageKillSwitch(by="ann", reason="stop")).numbers == ()
+    assert bench.refolded().dump() == bench.desk.dump()
+
+
+def test_a_stop_placed_by_hand_that_would_sell_short_is_an_entry() -> None:
+    """One more than is held: it is cancelled like any other."""
+    bench = DeskDriver()
+    bench.step(SetOpeningBalance(symbol="X", quantity="10", price="100"))
+    stop_of(bench, "11")
+    assert bench.step(EngageKillSwitch(by="ann", reason="stop")).numbers == (1,)
+
+
+def test_a_callers_name_stays_his() -> None:
+    """Another program calls its order as a caller here calls his: each is found under its own."""
+    bench = DeskDriver()
+    bench.opened(client_order_id="mine")
+    adopt(bench, wire_id="mine")
+    for find in (bench.desk.find, bench.refolded().find, Desk.load(bench.desk.dump()).find):
+        for name, number in (("mine", 1), ("H1", 2)):
+            order = find(name)
+            assert order is not None
+            assert order.number == number
+    assert bench.step(Cancel(client_order_id="mine")).number == 1
+    bench.trade("e1", "1", number=2, wire_id="mine", broker_order_id="H1")
+    assert bench.order(2).filled_quantity == 1

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,24 @@ from holdfast.domain import events as e
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, SubmitOrder
-from holdfast.domain.flattening import CLOSED_RETRY_MS, FLATTEN_STUCK, STUCK_AFTER_MS
-from holdfast.domain.inputs import Connected, Flatten, Resume, SetOpeningBalance
+from holdfast.domain.flattening import (
+    CLOSED_RETRY_MS,
+    FLATTEN_STUCK,
+    LIMIT_PATIENCE_MS,
+    STUCK_AFTER_MS,
+)
+from holdfast.domain.inputs import (
+    Connected,
+    EngageKillSwitch,
+    Flatten,
+    ReleaseKillSwitch,
+    Resume,
+    SetOpeningBalance,
+    StopFlatten,
+)
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
-from holdfast.domain.reports import Accepted, RefusalCode, Refused, Unknown
+from holdfast.domain.reports import Accepted, Outcome, RefusalCode, Refused, Unknown
 from holdfast.domain.sessions import Session
 from holdfast.domain.values import OrderType, Side, Status, TimeInForce
 from holdfast.errors import InputError, UnknownSymbolError
@@ -73,7 +87,7 @@ def test_nothing_is_exited_before_everything_else_is_gone() -> None:
     bench.answer(Unknown(text="timeout"), number=2, wish=1)
     bench.trade("e1", "1", number=3)
     bench.say("canceled", number=3)
-    bench.advance(20_000)
+    bench.advance(4_000)
     assert not exits(bench), "the stop may still trade"
     bench.say("canceled", number=2)
     assert not exits(bench), "and may have traded before it ended"
@@ -181,6 +195,7 @@ def test_an_exit_that_could_flip_is_cancelled() -> None:
     bench = holding()
     bench.opened("sell", "3", limit_price="105")
     bench.say("canceled", number=2)
+    bench.advance(6_000)
     flatten(bench)
     bench.answer(Accepted(broker_order_id="B3"), number=3)
     bench.trade("late", "3", number=2)
@@ -216,6 +231,121 @@ def test_all_symbols_are_flattened_where_none_is_named() -> None:
     assert list(bench.desk.guard.flattening) == ["X"]
 
 
+def test_an_exit_that_was_cancelled_just_before_is_asked_for_first() -> None:
+    """Its confirmation may have overtaken a trade, also if nothing else is open of it (P2)."""
+    bench = holding()
+    bench.opened("sell", "5", reduce_only=True)
+    bench.say("canceled", number=2)
+    bench.desk.rest()
+    flatten(bench)
+    assert not exits(bench), "its last trade may still be on its way"
+    bench.trade("late", "5", number=2)
+    told_ended(bench, 2, cumulative=5)
+    bench.advance(10_000)
+    assert (exits(bench), bench.position().quantity) == ([], 0)
+    assert not bench.desk.guard.flattening
+
+
+@pytest.mark.parametrize("outcome", [Unknown(text="timeout"), Refused(text="busy")])
+def test_an_entry_that_cannot_be_got_rid_of_holds_up_no_exit(outcome: Outcome) -> None:
+    """It can only add: the exit waits a moment for its end, and is as large as what is held."""
+    bench = holding()
+    bench.opened("buy", "3")
+    flatten(bench)
+    bench.answer(outcome, number=2, wish=1)
+    bench.advance(4_000)
+    assert not exits(bench)
+    bench.advance(2_000)
+    assert exits(bench) == [(3, Side.SELL, Decimal(5))]
+    bench.answer(Accepted(broker_order_id="B3"), number=3)
+    bench.trade("e1", "5", number=3)
+    assert bench.desk.guard.flattening, "what the entry buys is sold, too"
+    bench.trade("e2", "3", number=2)
+    assert exits(bench)[1:] == [(4, Side.SELL, Decimal(3))]
+
+
+def test_an_exit_that_cannot_be_got_rid_of_leaves_the_rest_to_be_closed() -> None:
+    """Of five, a stop of unknown fate may sell two: three are sold meanwhile, never more."""
+    bench = holding()
+    bench.opened("sell", "2", order_type="stop", stop_price="90", reduce_only=True)
+    flatten(bench)
+    bench.answer(Unknown(text="timeout"), number=2, wish=1)
+    bench.advance(6_000)
+    assert exits(bench) == [(3, Side.SELL, Decimal(3))]
+    bench.answer(Accepted(broker_order_id="B3"), number=3)
+    bench.trade("e1", "3", number=3)
+    bench.trade("e1", "2", number=2)
+    bench.answer(Refused(text="too late", code=RefusalCode.TOO_LATE), number=2, wish=1)
+    assert (len(exits(bench)), bench.position().quantity) == (1, 0)
+    assert not bench.desk.guard.flattening
+
+
+@pytest.mark.parametrize(("side", "price"), [("buy", "98.50"), ("sell", "101.51")])
+def test_without_market_orders_a_limit_order_reaches_past_the_quote(side: str, price: str) -> None:
+    """As far as the slippage guard; without a quote it waits, and an untraded one is renewed."""
+    can = Capabilities(order_types=frozenset({OrderType.LIMIT}))
+    bench = holding(side, capabilities=can)
+    flatten(bench)
+    bench.advance(1_000)
+    assert not exits(bench), "nobody knows a price"
+    bench.quote("99", "101")
+    order = bench.order(2)
+    assert (order.terms.order_type, order.terms.limit_price) == (OrderType.LIMIT, Decimal(price))
+    assert (order.terms.reduce_only, order.terms.time_in_force) == (True, TimeInForce.IOC)
+    bench.answer(Accepted(broker_order_id="B2"), number=2)
+    bench.advance(LIMIT_PATIENCE_MS)
+    assert isinstance(bench.effects[-1], CancelOrder)
+    bench.answer(Accepted(final=True), number=2, wish=1)
+    told_ended(bench, 2)
+    bench.quote("50", "50")
+    bench.advance(1_000)
+    assert bench.order(3).terms.limit_price in {Decimal("49.75"), Decimal("50.25")}
+    assert len(exits(bench)) == 2
+
+
+def test_a_person_stops_it() -> None:
+    """Its exit is cancelled and nothing more is sent; who and why stand in the journal."""
+    bench = holding()
+    flatten(bench)
+    bench.answer(Accepted(broker_order_id="B2"), number=2)
+    decision = bench.step(StopFlatten(symbol="X", by="bob", reason="a mistake"))
+    assert decision.numbers == (2,)
+    ended = next(event for event in decision.events if isinstance(event, e.FlattenEnded))
+    assert (ended.by, ended.reason) == ("bob", "a mistake")
+    assert isinstance(bench.effects[-1], CancelOrder)
+    bench.answer(Accepted(final=True), number=2, wish=1)
+    bench.advance(60_000)
+    assert (len(exits(bench)), bench.position().quantity) == (1, 5)
+    assert not bench.step(StopFlatten(by="bob", reason="again")).events
+    assert bench.refolded().guard == bench.desk.guard
+
+
+def test_what_the_kill_switch_flattens_is_stopped_by_releasing_it_first() -> None:
+    """It would begin anew at once: the answer says what to do instead."""
+    bench = holding()
+    bench.step(EngageKillSwitch(by="ann", reason="out", action="flatten"))
+    stop = StopFlatten(symbol="X", by="bob", reason="a mistake")
+    assert "release it first" in str(bench.step(stop).error)
+    bench.step(ReleaseKillSwitch(by="bob", reason="over"))
+    assert "X" in bench.desk.guard.flattening
+    assert bench.step(stop).error is None
+    assert not bench.desk.guard.flattening
+
+
+def test_a_second_person_is_journaled_and_starts_nothing_anew() -> None:
+    """Who wants the same as well is written down once; what was tried so far still counts."""
+    bench = holding()
+    flatten(bench)
+    bench.answer(Refused(text="no"), number=2)
+    before = bench.desk.guard.closings["X"].since_ns, bench.desk.guard.closings["X"].tries
+    second = Flatten(symbol="X", by="bob", reason="me too")
+    assert isinstance(bench.step(second).events[0], e.FlattenStarted)
+    assert not [x for x in bench.step(second).events if isinstance(x, e.FlattenStarted)]
+    closing = bench.desk.guard.closings["X"]
+    assert (closing.since_ns, closing.tries) == before
+    assert bench.desk.guard.flattening == {"X": "bob"}
+
+
 def test_it_goes_on_after_a_restart_once_the_orders_are_known() -> None:
     """Nothing is sent before the first complete poll; then the exit goes (P2, P6)."""
     bench = holding()
@@ -245,8 +375,8 @@ def test_an_exit_has_a_time_in_force_that_the_broker_takes() -> None:
 def test_a_flat_symbol_is_flat_at_once_and_twice_is_once() -> None:
     """Nothing to do is done in the same step; a second call starts nothing anew."""
     bench = DeskDriver()
-    kinds = [type(event) for event in flatten(bench).events]
-    assert kinds == [e.FlattenStarted, e.FlattenEnded]
+    kinds = [e.KINDS[type(event)] for event in flatten(bench).events]
+    assert kinds == ["flatten_started", "flatten_ended"]
     bench.opened()
     flatten(bench)
     assert flatten(bench).events == []
@@ -255,10 +385,14 @@ def test_a_flat_symbol_is_flat_at_once_and_twice_is_once() -> None:
 def test_bad_input_starts_nothing() -> None:
     """No name, no reason, an unknown symbol: refused whole."""
     bench = holding()
+    number: Any = 5
     for given, error in (
         (Flatten(by="", reason="x"), InputError),
         (Flatten(by="ann", reason=""), InputError),
         (Flatten(symbol="NO", by="ann", reason="x"), UnknownSymbolError),
+        (Flatten(symbol=number, by="ann", reason="x"), InputError),
+        (StopFlatten(symbol="NO", by="ann", reason="x"), UnknownSymbolError),
+        (StopFlatten(symbol="X", by="", reason="x"), InputError),
     ):
         decision = bench.step(given)
         assert isinstance(decision.error, error)
@@ -268,10 +402,11 @@ def test_bad_input_starts_nothing() -> None:
 def test_a_long_wait_names_what_it_waits_for() -> None:
     """The alert says which orders may still trade and how much is held."""
     bench = holding()
-    bench.opened("buy", "3")
+    bench.opened("sell", "5", reduce_only=True)
     flatten(bench)
     bench.advance(STUCK_AFTER_MS + 1_000)
-    alert = next(event for event in bench.events if isinstance(event, e.AlertRaised))
-    assert (alert.code, alert.symbol) == (FLATTEN_STUCK, "X")
+    alerts = [event for event in bench.events if isinstance(event, e.AlertRaised)]
+    alert = next(alert for alert in alerts if alert.code == FLATTEN_STUCK)
+    assert alert.symbol == "X"
     assert "5 held" in alert.text
     assert "2 (open)" in alert.text

@@ -183,7 +183,13 @@ def test_engaging_twice_is_engaging_once_and_may_only_get_stricter() -> None:
 
 @pytest.mark.parametrize(
     ("by", "reason", "action"),
-    [("", "why", "cancel"), ("ann", " ", "cancel"), ("a b", "why", "cancel"), ("ann", "why", "x")],
+    [
+        ("", "why", "cancel"),
+        ("ann", " ", "cancel"),
+        ("a b", "why", "cancel"),
+        ("ann", "why", "x"),
+        ("ann", "why", ["cancel"]),
+    ],
 )
 def test_without_a_name_and_a_reason_nothing_happens(by: str, reason: str, action: Any) -> None:
     """Who, why and what are journaled, so that they must be given; nothing is half done."""
@@ -210,6 +216,36 @@ def test_an_exit_passes_and_stands_while_it_is_engaged() -> None:
     assert not cancels(bench)
     assert bench.order(2).is_working
     assert bench.order(3).is_working
+
+
+def test_an_exit_that_was_out_before_stands_as_long_as_it_only_closes() -> None:
+    """The switch stops entries: a resting sale of what is held stays, until that is gone (P7)."""
+    bench = DeskDriver()
+    bench.opened(quantity="5")
+    bench.trade("e1", "5")
+    bench.opened("sell", "5", limit_price="105")
+    assert engage(bench).numbers == ()
+    bench.advance(10_000)
+    assert not cancels(bench)
+    bench.opened("sell", "5", reduce_only=True, force=True)
+    bench.trade("e1", "5", number=3)
+    assert cancels(bench) == [2], "with nothing held it would sell short"
+
+
+def test_a_second_person_is_journaled() -> None:
+    """Who engages it again with the same words is written down, once; the switch is the same."""
+    bench = DeskDriver()
+    engage(bench)
+    first = bench.desk.guard.kill
+    assert first is not None
+    again = EngageKillSwitch(by="bob", reason="runaway")
+    (event,) = bench.step(again).events
+    assert isinstance(event, e.KillSwitchEngaged)
+    assert event.by == "bob"
+    assert not bench.step(again).events
+    kill = bench.desk.guard.kill
+    assert kill is not None
+    assert (kill.by, kill.at_ns) == ("bob", first.at_ns)
 
 
 def test_with_flatten_it_closes_what_is_held_and_what_fills_late() -> None:

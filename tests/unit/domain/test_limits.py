@@ -119,12 +119,25 @@ def test_a_position_is_what_is_held_and_what_is_open_on_that_side() -> None:
     assert refusal(bench, quantity="3") == ""
 
 
-def test_going_short_through_a_position_counts_from_the_position() -> None:
-    """Long 4, at most 10 either way: a sale of 14 ends at the bound, 14.5 past it."""
+def test_going_short_through_a_position_counts_as_if_it_were_gone() -> None:
+    """Long 4, at most 10: a sale of 10.5 is past it, as an exit of the 4 could come before it."""
     bench = desk(position_max=D(10))
     bought(bench, "4")
-    assert refusal(bench, "sell", "14.5") == "POSITION"
-    assert refusal(bench, "sell", "14") == ""
+    assert refusal(bench, "sell", "10.5") == "POSITION"
+    assert refusal(bench, "sell", "10") == ""
+    assert refusal(bench, "sell", "4", reduce_only=True, order_type="market") == ""
+    bench.trade("out", "4", number=3)
+    bench.trade("through", "10", number=2)
+    assert bench.position().quantity == D(-10)
+
+
+def test_an_exit_on_its_way_is_not_taken_for_a_short_position() -> None:
+    """Long 10 with all of it on offer: a sale of another 10 ends no further than 10 short."""
+    bench = desk(position_max=D(10))
+    bought(bench, "10")
+    assert refusal(bench, "sell", "10", reduce_only=True, limit_price="120") == ""
+    assert refusal(bench, "sell", "10.5") == "POSITION"
+    assert refusal(bench, "sell", "10") == ""
 
 
 def test_gross_exposure_values_positions_at_the_quote_or_at_cost() -> None:
@@ -257,7 +270,7 @@ def crossing(**terms: Any) -> str:
         ({"limit_price": "101"}, "SELF_CROSS"),
         ({"side": "sell", "limit_price": "99.01"}, ""),
         ({"side": "sell", "limit_price": "99"}, "SELF_CROSS"),
-        ({"order_type": "market"}, ""),
+        ({"order_type": "market"}, "SELF_CROSS"),
         ({"order_type": "market", "ask_is_ours": True}, "SELF_CROSS"),
         ({"order_type": "stop", "stop_price": "105"}, ""),
         ({"symbol": "Y", "limit_price": "150"}, ""),
@@ -266,6 +279,44 @@ def crossing(**terms: Any) -> str:
 def test_an_order_may_not_reach_an_own_one(terms: dict[str, Any], code: str) -> None:
     """Prices apart pass, prices that meet do not; stops rest in no book until they trigger."""
     assert crossing(**terms) == code
+
+
+@pytest.mark.parametrize(("own", "code"), [("111.1", ""), ("110.99", "SELF_CROSS")])
+def test_a_market_order_may_walk_as_far_as_the_collar_goes(own: str, code: str) -> None:
+    """Ten percent past the offer of 100.9 is 110.99; without a quote it may reach anything."""
+    bench = desk(self_cross=True, price_collar_pct=D(10))
+    bench.opened("sell", "10", limit_price=own)
+    assert refusal(bench, order_type="market") == "SELF_CROSS"
+    bench.quote("100.5", "100.9")
+    assert refusal(bench, order_type="market") == code
+    assert refusal(bench, "sell", order_type="market") == ""
+
+
+def test_an_own_order_is_met_at_the_nearer_of_its_prices_while_it_moves() -> None:
+    """From the request on the new price counts, and the old one until that is confirmed."""
+    bench = desk(self_cross=True)
+    bench.opened("sell", "10", limit_price="110")
+    bench.replace(limit_price="100")
+    assert refusal(bench, limit_price="105") == "SELF_CROSS"
+    bench.answer(Refused(text="no"), wish=1)
+    assert refusal(bench, limit_price="105") == ""
+    bench.say("canceled", number=2)
+    bench.replace(limit_price="120")
+    assert refusal(bench, limit_price="110") == "SELF_CROSS"
+    bench.say("replaced", wire_id=bench.wire_id(1, 2), limit_price=D(120), order_quantity=D(10))
+    assert refusal(bench, limit_price="110") == ""
+
+
+def test_the_nearest_own_order_is_found_while_others_move_past_it() -> None:
+    """Of sales at 110 and 105 the first is to go to 100, and stays where it was after all."""
+    bench = desk(self_cross=True)
+    bench.opened("sell", "10", limit_price="110")
+    bench.opened("sell", "10", limit_price="105")
+    bench.replace(limit_price="100")
+    assert refusal(bench, limit_price="102") == "SELF_CROSS"
+    bench.answer(Refused(text="no"), wish=1)
+    assert refusal(bench, limit_price="105") == "SELF_CROSS"
+    assert refusal(bench, limit_price="102") == ""
 
 
 def test_a_market_order_that_nobody_can_value_is_refused() -> None:
@@ -280,13 +331,25 @@ def test_a_market_order_that_nobody_can_value_is_refused() -> None:
 
 
 def test_an_order_sized_by_notional_is_measured_in_money_and_in_units() -> None:
-    """At 50 a unit a notional of 500 is ten units."""
-    terms = {"quantity": None, "limit_price": "50"}
+    """A purchase of 500 buys ten units where the market is at 50, however high its limit."""
+    terms = {"quantity": None, "limit_price": "70"}
     assert refusal(desk(order_notional_max=D(500)), **terms, notional="500.01") == "ORDER_NOTIONAL"
-    assert refusal(desk(order_quantity_max=D(10)), **terms, notional="500.01") == "ORDER_QUANTITY"
     bench = desk(order_notional_max=D(500), order_quantity_max=D(10), position_max=D(20))
+    assert refusal(bench, **terms, notional="10") == "NO_QUOTE"
+    bench.quote("49", "50")
+    other = desk(order_quantity_max=D(10))
+    other.quote("49", "50")
+    assert refusal(other, **terms, notional="500.01") == "ORDER_QUANTITY"
     assert [refusal(bench, **terms, notional="500") for _ in range(2)] == ["", ""]
     assert refusal(bench, **terms, notional="10") == "POSITION"
+
+
+def test_a_sale_by_notional_sells_most_at_its_limit() -> None:
+    """1000 at no less than 10 each is at most 100 units, whatever the market pays."""
+    bench = desk(order_quantity_max=D(100))
+    terms = {"side": "sell", "quantity": None, "limit_price": "10"}
+    assert refusal(bench, **terms, notional="1000.01") == "ORDER_QUANTITY"
+    assert refusal(bench, **terms, notional="1000") == ""
 
 
 SHUT: list[dict[str, Any]] = [

@@ -141,17 +141,43 @@ def test_what_has_ended_or_is_being_cancelled_is_not_pending() -> None:
     assert bench.step(asked()).number == 3
 
 
-def test_exits_that_look_alike_all_get_out() -> None:
-    """Twice half of a position at one price is two ways out; a third is one of them again (P7)."""
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_exit_asked_for_twice_goes_out_once(marked: bool) -> None:
+    """The same again is the one that is out, also where nothing is left to close."""
     bench = desk()
     bench.step(asked(quantity=10))
     bench.say("new")
     bench.trade("e1", "10")
-    half = {"side": "sell", "quantity": 5}
-    assert [bench.step(asked(**half)).number for _ in range(2)] == [2, 3]
-    again = bench.step(asked(**half))
-    assert again.repeat
-    assert sent(bench) == 3
+    whole = asked(side="sell", quantity=10, reduce_only=marked)
+    assert [bench.step(whole).number for _ in range(2)] == [2, 2]
+    assert sent(bench) == 2
+
+
+def test_another_exit_at_the_same_price_gets_out() -> None:
+    """A smaller one that is out does not stand for the rest, nor does a name or force (P7)."""
+    bench = desk()
+    bench.step(asked(quantity=10))
+    bench.say("new")
+    bench.trade("e1", "10")
+    terms: list[dict[str, Any]] = [
+        {"quantity": 2},
+        {"quantity": 3},
+        {"quantity": 3, "client_order_id": "mine"},
+        {"quantity": 2, "reduce_only": True, "client_order_id": "marked"},
+        {"quantity": 2, "reduce_only": True, "force": True},
+    ]
+    found = [bench.step(asked(side="sell", **each)) for each in terms]
+    assert [(each.number, each.repeat) for each in found] == [(n, False) for n in range(2, 7)]
+
+
+def test_an_entry_is_not_answered_with_an_exit() -> None:
+    """Five are on their way out; a sale of fifty at that price is another order."""
+    bench = desk()
+    bench.step(asked(quantity=5))
+    bench.say("new")
+    bench.trade("e1", "5")
+    assert bench.step(asked(side="sell", quantity=5)).number == 2
+    assert bench.step(asked(side="sell", quantity=50)).number == 3
 
 
 @pytest.mark.parametrize(

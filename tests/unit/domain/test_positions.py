@@ -11,8 +11,10 @@ from holdfast.domain.executions import Change
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.positions import TRAIL_MAX, Book, Position
 from holdfast.domain.values import Side
+from holdfast.testing.builders import DeskDriver
 
 ES = Instrument.of("ES", tick="0.25", multiplier="50")
+COIN = Instrument.of("X", lot="0.1", base="B")
 MARK = D(101)
 
 # A trade, and what is held then: quantity, average price, realised and unrealised profit at 101.
@@ -80,6 +82,42 @@ def test_a_fee_in_the_base_asset_may_take_a_flat_position_short() -> None:
     position.fold(2, Side.SELL, [Change("e1", D(1), D(110), D("0.01"), "X")], "X")
     assert position.quantity == D("-0.01")
     assert position.realised(Instrument.of("X")) == 10
+
+
+def test_a_profit_that_fees_in_the_base_asset_rounded_still_adds_up() -> None:
+    """After a fee of a seventy-first of the position every later round trip is booked (P5)."""
+    bench, x = DeskDriver(instruments=[COIN]), COIN
+    trips = [("buy", "3", "100"), ("buy", "4.1", "103"), ("sell", "7", "101")]
+    trips += [("buy", "3", "100000"), ("sell", "3", "101000")]
+    for number, (side, quantity, price) in enumerate(trips, start=1):
+        fee = {"fee": "0.1", "fee_currency": "B"} if number == 2 else {}
+        bench.opened(side, quantity, limit_price=price)
+        bench.trade(f"e{number}", quantity, price, number=number, **fee)
+    position = bench.position()
+    assert position.quantity == 0
+    assert position.cash(x) == D(-300) - D("422.3") + 707 + 3000
+    assert position.realised(x) - position.lost(x) == position.cash(x)
+
+
+fees = st.sampled_from(["0", "0", "0.1", "0.3", "-0.1"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Side)), st.integers(1, 9), fees), max_size=40))
+def test_whatever_is_taken_in_the_base_asset_made_and_lost_is_the_cash_when_flat(
+    made: list[tuple[Side, int, str]],
+) -> None:
+    """Every trade is booked; once flat, what was made less what was lost is the cash (P5)."""
+    position = Position(symbol="X")
+    for number, (side, quantity, fee) in enumerate(made):
+        price = D(100 + 7 * (number % 3))
+        change = Change(f"e{number}", D(quantity), price, D(fee), "B")
+        position.fold(number, side, [change], "B")
+    held = position.quantity
+    if held:
+        out = Change("out", abs(held), D(99))
+        position.fold(99, Side.SELL if held > 0 else Side.BUY, [out], "B")
+    assert position.quantity == 0
+    assert position.realised(COIN) - position.lost(COIN) == position.cash(COIN)
 
 
 def test_a_fill_folds_once_however_long_the_history(monkeypatch: pytest.MonkeyPatch) -> None:

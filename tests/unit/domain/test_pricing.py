@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.domain import events as e
 from holdfast.domain.effects import SubmitOrder
-from holdfast.domain.inputs import Replace
+from holdfast.domain.inputs import Replace, Submit
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Offsets, Policies, Pricing
 from holdfast.domain.pricing import ceil_to, floor_to, limit_from, peg_price
@@ -106,6 +106,16 @@ def test_an_exit_is_not_held_up_by_the_slippage_guard() -> None:
     assert placed(bench, "sell", "100", reduce_only=True) == D("105.00")
 
 
+def test_an_exit_without_a_mark_is_not_held_up_by_the_slippage_guard_either() -> None:
+    """Whether an order is a way out is settled before its price is judged (P7)."""
+    bench = desk(Pricing(offsets=Offsets(sell_offset=D(500))))
+    bench.opened("buy", "50", symbol="TSLA")
+    bench.trade("e1", "50")
+    assert placed(bench, "sell", "100") == D("105.00")
+    with pytest.raises(OrderRefused, match="SLIPPAGE"):
+        placed(bench, "sell", "100")
+
+
 @pytest.mark.parametrize("reference", ["5", "10", "10.00"])
 def test_a_price_that_is_not_above_zero_is_refused(reference: str) -> None:
     """5 less 10 must be positive, and 10 less 10 too (scenario 39)."""
@@ -184,6 +194,35 @@ def test_a_pegged_order_is_never_priced_past_its_guard(side: str, worst: str) ->
     far = Quote(symbol="TSLA", bid=D(120), ask=D(121))
     if side == "buy":
         assert peg_price(peg, Side.BUY, far, TSLA) == D(worst)
+
+
+NONSENSE: list[dict[str, Any]] = [
+    {"strategy": "\ud800"},
+    {"strategy": ["x"]},
+    {"strategy": "s" * 1_000_000},
+    {"quantity": "9" * 1_000_000},
+    {"quantity": "\ud800"},
+    {"quantity": "abc"},
+    {"post_only": 1},
+    {"reduce_only": "no"},
+    {"extended_hours": None},
+    {"force": "yes"},
+]
+
+
+@pytest.mark.parametrize("terms", NONSENSE)
+@pytest.mark.parametrize("priced", [{"peg": "mid"}, {"reference_price": "0.01"}, {}])
+def test_nonsense_is_refused_before_anything_is_priced_or_journaled(
+    terms: dict[str, Any], priced: dict[str, Any]
+) -> None:
+    """Without a quote a peg is refused, and that is written down: only of what can be written."""
+    bench = desk()
+    wanted = {"symbol": "TSLA", "side": "buy", "quantity": "1", "order_type": "limit"}
+    wanted |= priced or {"limit_price": "100"}
+    decision = bench.step(Submit(OrderRequest(**(wanted | terms))))
+    assert isinstance(decision.error, InputError)
+    assert next(iter(terms)) in str(decision.error)
+    assert not decision.events
 
 
 def test_a_peg_without_a_fresh_quote_is_refused() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from holdfast.domain import events as e
@@ -14,7 +15,7 @@ from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, Subm
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.policies import Limits, Policies, RequoteRules, StaleRules
-from holdfast.domain.quotes import Quote
+from holdfast.domain.quotes import Quote, fresh_quote
 from holdfast.domain.reports import Accepted, RefusalCode, Refused, Unknown
 from holdfast.domain.sessions import Session
 from holdfast.domain.values import Status, plain
@@ -325,6 +326,121 @@ def test_no_order_moves_while_entries_are_stopped_but_exits_do() -> None:
     bench.quote("99", "100.5")
     (replace,) = sent(bench, ReplaceOrder)
     assert replace.number == 2
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_breaker_keeps_no_exit_from_its_successor(marked: bool) -> None:
+    """Marked or let through as one, an exit goes on while entries are refused (P7)."""
+    bench = desk(EMULATED)
+    bench.opened()
+    bench.trade("e1", "10")
+    follower(bench, "sell", "ask", reduce_only=marked)
+    bench.quote("99", "100.5")
+    engage(bench)
+    bench.answer(Accepted(broker_order_id="B2", final=True), number=2, wish=1)
+    bench.look(bench.snapshot(2, status=Status.CANCELED, cumulative="0"), number=2)
+    assert not dropped(bench)
+    after = bench.order(3)
+    assert (after.reducing, after.terms.limit_price) == (True, Decimal("100.5"))
+
+
+@pytest.mark.parametrize(("sold", "left"), [("4", "6"), ("10", "")])
+def test_the_successor_of_an_exit_is_no_larger_than_what_is_left_to_close(
+    sold: str, left: str
+) -> None:
+    """What was sold meanwhile by force is taken off; with nothing held there is none."""
+    bench = desk(EMULATED)
+    bench.opened()
+    bench.trade("e1", "10")
+    follower(bench, "sell", "ask", reduce_only=True)
+    bench.quote("99", "100.5")
+    bench.opened("sell", sold, order_type="market", reduce_only=True, force=True)
+    bench.trade("e1", sold, number=3)
+    bench.answer(Accepted(broker_order_id="B2", final=True), number=2, wish=1)
+    bench.look(bench.snapshot(2, status=Status.CANCELED, cumulative="0"), number=2)
+    if left:
+        assert bench.order(4).terms.quantity == Decimal(left)
+    else:
+        assert dropped(bench) == ["nothing is left of it"]
+
+
+def limited(capabilities: Capabilities | None = None, **limits: object) -> DeskDriver:
+    """A desk with limits and a fresh quote of 99 to 101."""
+    none = {"open_orders_max": None, "price_collar_pct": None, "buying_power": False}
+    rules = Limits(**(none | limits))  # type: ignore[arg-type]  # the test's own words
+    bench = DeskDriver(policies=Policies(limits=rules), capabilities=capabilities)
+    bench.quote("99", "101")
+    return bench
+
+
+@pytest.mark.parametrize("capabilities", [None, EMULATED])
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"order_notional_max": Decimal(991)}, "ORDER_NOTIONAL"),
+        ({"capital": Decimal(991)}, "BUYING_POWER"),
+        ({"gross_exposure_max": Decimal(991)}, "GROSS_EXPOSURE"),
+    ],
+)
+def test_an_order_stays_where_a_limit_forbids_its_move(
+    capabilities: Capabilities | None, limits: dict[str, object], code: str
+) -> None:
+    """A move is measured like a replace; the refusal is recorded once, cheaper prices pass (P9)."""
+    bench = limited(capabilities, **limits)
+    follower(bench)
+    for bid in ("99.2", "99.3", "99.4"):
+        bench.quote(bid, "101")
+        bench.advance(2 * SECOND_MS)
+    assert not decided(bench)
+    assert [x.code for x in bench.events if isinstance(x, e.RefusalRecorded)] == [code]
+    bench.quote("98.5", "101")
+    assert decided(bench) == ["98.5"]
+
+
+def test_an_order_does_not_move_into_an_own_one() -> None:
+    """It would trade with the desk's own sale."""
+    bench = limited()
+    follower(bench)
+    bench.opened("sell", "1", limit_price="99.1")
+    bench.quote("99.1", "101")
+    assert not decided(bench)
+    assert bench.desk.guard.refusals == {"SELF_CROSS": 1}
+
+
+def test_a_successor_that_the_limits_forbid_meanwhile_is_not_sent() -> None:
+    """Between the decision and the end of the old order the room was taken: the move is dropped."""
+    bench = limited(EMULATED, gross_exposure_max=Decimal(1_200))
+    follower(bench)
+    bench.quote("99.5", "101")
+    bench.desk.settings = msgspec.structs.replace(
+        bench.settings, policies=Policies(limits=Limits(order_quantity_max=Decimal(1)))
+    )
+    bench.answer(Accepted(broker_order_id="B1", final=True), wish=1)
+    bench.look(bench.snapshot(status=Status.CANCELED, cumulative="0"))
+    (reason,) = dropped(bench)
+    assert reason.startswith("ORDER_QUANTITY")
+    assert bench.desk.next_number == 2
+
+
+def test_an_older_quote_changes_nothing_and_none_comes_from_the_future() -> None:
+    """What was overtaken on its way is dropped; a source whose clock is ahead grows old, too."""
+    bench = desk()
+    older = Quote(symbol="X", bid=Decimal(50), ask=Decimal(51), at_ns=bench.now_ns - 1)
+    bench.step(inputs.Quoted((older,)))
+    assert bench.desk.quotes["X"].bid == 99
+    ahead = Quote(symbol="X", bid=Decimal(98), ask=Decimal(99), at_ns=bench.now_ns + 10**15)
+    bench.step(inputs.Quoted((ahead,)))
+    assert bench.desk.quotes["X"].at_ns == bench.now_ns
+    bench.advance(60_000)
+    assert fresh_quote(bench.desk, "X") is None
+
+
+def test_a_quote_of_a_symbol_that_nobody_trades_is_not_kept() -> None:
+    """A source that tells of the whole market fills no memory (P9)."""
+    bench = desk()
+    for number in range(10):
+        bench.quote("1", "2", symbol=f"Q{number}")
+    assert list(bench.desk.quotes) == ["X"]
 
 
 def test_a_closed_market_moves_nothing() -> None:

@@ -57,6 +57,51 @@ def test_a_field_of_another_type_is_refused_by_name(fields: dict[str, Any]) -> N
         check_request(OrderRequest(**wanted), Instrument.of("X"))
 
 
+NAMED: dict[str, Any] = {
+    "client_order_id": "mine",
+    "symbol": "X",
+    "strategy": "",
+    "leave_unprotected": False,
+    "by": "ann",
+    "reason": "why",
+    "verdict": "look_again",
+    "action": "cancel",
+    "code": "c",
+    "text": "t",
+    "quantity": "2",
+    "limit_price": "99",
+    "stop_price": None,
+    "price": "1",
+    "instrument": Instrument.of("X"),
+}
+COMMANDS: list[Any] = [
+    inputs.Cancel,
+    inputs.CancelAll,
+    inputs.Replace,
+    inputs.Resolve,
+    inputs.Define,
+    inputs.SetOpeningBalance,
+    inputs.ManageOrders,
+    inputs.EngageKillSwitch,
+    inputs.ReleaseKillSwitch,
+    inputs.CloseBreaker,
+    inputs.Flatten,
+    inputs.Raise,
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("value", [[1], 5, None, LONE, True, {"a": 1}], ids=str)
+def test_a_command_of_other_types_is_the_callers_error(command: Any, value: Any) -> None:
+    """Whatever is given for whichever field, no defect comes of it and the journal can be read."""
+    for name in command.__struct_fields__:
+        bench = DeskDriver()
+        bench.opened(client_order_id="mine")
+        fields = {each: NAMED[each] for each in command.__struct_fields__}
+        bench.step(command(**(fields | {name: value})))
+        assert bench.refolded().dump() == bench.desk.dump()
+
+
 def test_a_long_multiplier_does_not_stop_the_check_of_the_minimum() -> None:
     """An order is compared with the least worth even where its exact worth is too long."""
     fine = "0.00000000000001"

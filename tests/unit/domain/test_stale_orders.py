@@ -178,6 +178,18 @@ def test_an_order_whose_cancel_nobody_confirms_is_abandoned_once(outcome: Outcom
     assert (bench.order().status, bench.order().condition) == (Status.CANCELED, Condition.NONE)
 
 
+def test_no_list_and_no_word_but_the_answer_ends_abandonment() -> None:
+    """A broker that calls the order suspended in each poll makes no event of it each time."""
+    bench = desk()
+    bench.opened()
+    bench.advance(2 * MINUTE_MS)
+    for _ in range(5):
+        bench.poll(bench.snapshot(condition=Condition.SUSPENDED, cumulative="0"))
+    bench.say("suspended")
+    assert bench.order().condition is Condition.ABANDONED
+    assert len(of_kind(bench, e.ConditionChanged)) == 1
+
+
 def test_an_abandoned_order_whose_cancel_is_refused_has_its_place_again() -> None:
     """The broker spoke: the order works, and is cancelled anew in its time (scenario 21)."""
     bench = desk()
@@ -255,13 +267,16 @@ def test_ended_orders_are_skipped() -> None:
 
 
 def test_what_guards_a_position_never_grows_stale() -> None:
-    """Reduce-only orders stay, however long they wait (scenario 112)."""
+    """What is reduce-only or a stop stays, however long; a plain sale does not (scenario 112)."""
     bench = desk()
     bench.opened()
     bench.trade("e1", "10")
-    bench.opened("sell", "10", order_type="stop", stop_price="90", reduce_only=True)
+    bench.opened("sell", "6", order_type="stop", stop_price="90", reduce_only=True)
+    bench.opened("sell", "2", order_type="stop", stop_price="90")
     assert not cancels(bench.advance(10 * MINUTE_MS))
     assert bench.order(2).status is Status.OPEN
+    bench.opened("sell", "2", limit_price="110")
+    assert [one.number for one in cancels(bench.advance(2 * MINUTE_MS))][:1] == [4]
 
 
 def test_the_nearest_rule_counts() -> None:

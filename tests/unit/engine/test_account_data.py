@@ -13,11 +13,17 @@ from holdfast.domain.desk import Desk
 from holdfast.domain.events import OrderAccepted, OrderCanceled
 from holdfast.domain.inputs import AccountSeen, Input
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.policies import Limits, Policies
+from holdfast.domain.settings import Settings
 from holdfast.engine.account_data import ASK_EVERY_S, AccountData, AccountView
-from holdfast.errors import Closed, OrderStatusError
+from holdfast.engine.desk_parts import Options
+from holdfast.engine.desks import AccountPlan, OpenDesks
+from holdfast.engine.manager import Manager
+from holdfast.errors import Closed, OrderRefused, OrderStatusError
+from holdfast.journal.memory import MemoryJournal
 from holdfast.ports import AccountFigures
-from holdfast.testing.scripted import open_desk
-from holdfast.testing.world import LoopScheduler, virtual
+from holdfast.testing.scripted import INSTRUMENTS, ScriptedBroker, open_desk
+from holdfast.testing.world import LoopScheduler, virtual, virtual_clock
 from holdfast.venue.paper import Venue
 
 TELLS = Capabilities(account_data=True)
@@ -30,6 +36,7 @@ class Teller:
         self.asked: list[float] = []
         self.power: Any = D(1000)
         self.wrong: Exception | None = None
+        self.positions: Any = {"X": D(3)}
 
     async def account(self) -> AccountFigures:
         """Tell the figures."""
@@ -38,7 +45,18 @@ class Teller:
         await asyncio.sleep(0.05)
         if self.wrong is not None:
             raise self.wrong
-        return AccountFigures(buying_power=power, positions={"X": D(3)})
+        return AccountFigures(buying_power=power, positions=self.positions)
+
+
+class Account(ScriptedBroker):
+    """An account with 1000 to spend, whatever is open."""
+
+    def __init__(self) -> None:
+        super().__init__(TELLS)
+
+    async def account(self) -> AccountFigures:
+        """Tell the figures."""
+        return AccountFigures(buying_power=D(1000), positions={})
 
 
 class FakeDesk:
@@ -136,7 +154,9 @@ async def test_every_desk_is_told_with_what_it_had_opened_when_asked() -> None:
     await data.close()
 
     (told,), (other,) = desks[0].heard, desks[1].heard
-    assert (told.buying_power, told.opened, other.opened) == (D(1000), D(0), D(250))
+    assert (told.opened, other.opened) == (D(0), D(250))
+    # The second desk opened 749 since: the first is not told them as its own.
+    assert (told.buying_power, other.buying_power) == (D(251), D(1000))
     assert abs(told.asked_ns - asked_ns) < 1_000
 
 
@@ -307,3 +327,51 @@ async def test_a_fill_at_the_paper_venue_reaches_the_desk_as_less_to_spend() -> 
 
     assert powers == [D(1000), D(500), D(995)]
     await broker.aclose()
+
+
+@virtual
+async def test_figures_that_cannot_be_read_serve_nobody() -> None:
+    """A broker that answers nonsense is one that did not answer; what was known stands."""
+    teller = Teller()
+    data = account_of(teller)
+    await data.get()
+    for power in (D("NaN"), "much", 1.5):
+        teller.power = power
+        with pytest.raises(OrderStatusError):
+            await data.get(fresh=True)
+    teller.positions = None
+    teller.power = D(5)
+    with pytest.raises(OrderStatusError):
+        await data.get(fresh=True)
+    assert (await data.get()).buying_power == D(1000)
+    assert data.statistics()["failed"] == 4
+
+
+@virtual
+async def test_desks_of_one_account_do_not_spend_the_same_money() -> None:
+    """What one desk has open is taken off what the others are told, at once."""
+    broker = Account()
+    settings = Settings(policies=Policies(limits=Limits(buying_power=True)))
+    desks = OpenDesks(MemoryJournal(), Manager, virtual_clock())
+    await desks.add(
+        AccountPlan(
+            name="main",
+            broker=broker,
+            desks=tuple(
+                Options(desk=name, account="main", instruments=INSTRUMENTS, settings=settings)
+                for name in ("alpha", "beta")
+            ),
+            poll_interval_ms=15_000,
+            unclaimed=False,
+        )
+    )
+    await asyncio.sleep(1)
+    order = await desks["alpha"].place_limit_order("TSLA", "buy", 9, "100", wait="accepted")
+    with pytest.raises(OrderRefused, match="BUYING_POWER"):
+        await desks["beta"].place_limit_order("TSLA", "buy", 9, "99")
+    await desks["beta"].place_limit_order("TSLA", "buy", 1, "99", wait="accepted")
+    await asyncio.sleep(1)
+    await desks["alpha"].cancel_order(order.client_order_id)
+    await asyncio.sleep(3)
+    await desks["beta"].place_limit_order("TSLA", "buy", 9, "98", wait="accepted")
+    await desks.shutdown()

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,9 +12,22 @@ from holdfast.domain.policies import Policies, StaleRules
 from holdfast.domain.reports import Accepted, NotSent, RefusalCode, Refused, Unknown
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
+from holdfast.engine.budget import RateRules
+from holdfast.engine.desk_parts import Options
+from holdfast.engine.desks import AccountPlan, OpenDesks
 from holdfast.engine.link import BATCH_CANCEL_MAX
-from holdfast.testing.scripted import Batch, Hang, Raise, ScriptedBroker, Step, open_desk
-from holdfast.testing.world import virtual
+from holdfast.engine.manager import Manager
+from holdfast.journal.memory import MemoryJournal
+from holdfast.testing.scripted import (
+    INSTRUMENTS,
+    Batch,
+    Hang,
+    Raise,
+    ScriptedBroker,
+    Step,
+    open_desk,
+)
+from holdfast.testing.world import virtual, virtual_clock
 from holdfast.wiring import OrderManager
 
 BATCHES = Capabilities(batch_cancel=True)
@@ -223,3 +237,37 @@ async def test_without_the_capability_each_order_has_its_own_call() -> None:
 
     assert (batches(broker), len(singles(broker))) == ([], 25)
     assert [result.outcome for result in results] == ["canceled"] * 25
+
+
+@virtual
+async def test_a_batch_that_only_waited_for_its_turn_stays_together() -> None:
+    """Under a rate limit the first call that leaves still cancels all orders (scenario 18, 91)."""
+    broker = ScriptedBroker(BATCHES)
+    plan = AccountPlan(
+        name="paper",
+        broker=broker,
+        desks=(
+            Options(
+                account="paper", instruments=INSTRUMENTS, settings=Settings(send_wait_ms=600_000)
+            ),
+        ),
+        poll_interval_ms=15_000,
+        rate=RateRules(requests_per_second=Decimal("0.1"), burst=1),
+        unclaimed=False,
+    )
+    desks = OpenDesks(MemoryJournal(), Manager, virtual_clock())
+    await desks.add(plan)
+    om = desks["main"]
+    placing = [
+        om.place_limit_order("TSLA", "buy", 1, str(100 + n), wait="accepted", timeout=300)
+        for n in range(3)
+    ]
+    await asyncio.gather(*placing)
+    began = asyncio.get_running_loop().time()
+    results = await om.cancel_all_open_orders(timeout=300)
+    took = asyncio.get_running_loop().time() - began
+
+    assert [result.outcome for result in results] == ["canceled"] * 3
+    assert (batches(broker), singles(broker)) == ([[1, 2, 3]], [])
+    assert 5 < took <= 21
+    await desks.shutdown(timeout=0)

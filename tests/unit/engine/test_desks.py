@@ -404,10 +404,16 @@ def test_a_manager_is_opened_from_a_file(tmp_path: Path, adapter: Adapter) -> No
         {"currency": "EUR"},
         {"instruments": [Instrument.of("TSLA")]},
         {"mode": "live"},
+        {"mode": "paper"},
+        {"account": "paper"},
+        {"currency": "USD"},
+        {"instruments": ()},
+        {"poll_interval_ms": 15_000},
+        {"epoch": ""},
     ],
 )
 def test_the_two_forms_are_not_mixed(more: dict[str, Any]) -> None:
-    """What stands in the configuration is not given beside it as well."""
+    """What stands in the configuration is not given beside it as well, be it the default."""
 
     @virtual
     async def case() -> None:

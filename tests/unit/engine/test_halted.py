@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
+from holdfast.domain.events import KillSwitchEngaged
 from holdfast.domain.reports import LookupResult, NotSent, RefusalCode, Refused, Unknown
-from holdfast.domain.values import Status
+from holdfast.domain.values import Side, Status
 from holdfast.engine.desk_parts import Options
 from holdfast.engine.emergency import EmergencyLog, Line
 from holdfast.engine.runner import Mode
 from holdfast.errors import (
     Halted,
+    InputError,
     JournalUnwritable,
     OrderCancellationError,
     OrderRefused,
@@ -308,3 +310,164 @@ def test_a_torn_line_hides_no_other(tmp_path: Path) -> None:
     log.write(Line(kind="adopted", at_ns=4, wire_id="a"))
 
     assert [line.wire_id for line in log.owed()] == ["c"]
+
+
+PERSON: Any = {"by": "ann", "reason": "the feed is wrong"}
+
+
+def test_a_kill_switch_holds_before_any_entry_once_the_journal_is_back(tmp_path: Path) -> None:
+    """Turned while halted it cancels at once, is shown, and is engaged first of all (42)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder, refused=2) as halt:
+            manager = halt.manager
+            (result,) = await manager.engage_kill_switch(**PERSON)
+            await manager.engage_kill_switch(**PERSON)
+            assert (result.outcome, result.order.number) == ("pending", halt.working.number)
+            assert halt.broker.orders[halt.working.wire_id].status is Status.CANCELED
+            guard = await manager.guard()
+            assert guard.kill is None
+            assert guard.unrecorded == ("kill switch, cancel: by ann, the feed is wrong",)
+            assert halt.lines().count("kill") == 1
+
+            await asyncio.sleep(60)
+            guard = await manager.guard()
+            assert guard.kill is not None
+            assert (guard.kill.by, guard.unrecorded) == ("ann", ())
+            with pytest.raises(OrderRefused, match="KILL_SWITCH"):
+                await manager.place_market_order("TSLA", "buy", 1)
+            assert EmergencyLog(halt.log).owed() == []
+
+    in_folder(tmp_path, case)
+
+
+def test_a_switch_goes_before_what_waits_to_be_stepped(tmp_path: Path) -> None:
+    """The first record after a halt is the switch, whatever the broker said meanwhile."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder, refused=2) as halt:
+            await halt.manager.engage_kill_switch(**PERSON)
+            halt.broker.fill(halt.working.wire_id, 2, "240")
+            seen: list[Any] = []
+            halt.manager._runner.on_durable = seen.extend
+            await asyncio.sleep(60)
+            assert isinstance(seen[0], KillSwitchEngaged)
+
+    in_folder(tmp_path, case)
+
+
+def test_a_switch_is_engaged_at_the_next_start(tmp_path: Path) -> None:
+    """Killed while halted, the next start engages it before anything is sent (42)."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            await halt.manager.engage_kill_switch(**PERSON, action="flatten")
+            await crash(halt.manager)
+            manager = await halt.open(MemoryJournal(halt.journal.crash()))
+            await asyncio.sleep(1)
+            guard = await manager.guard()
+            assert guard.kill is not None
+            assert guard.kill.action == "flatten"
+            assert [each.terms.side for each in halt.broker.sent(SubmitOrder)] == [Side.SELL]
+            assert EmergencyLog(halt.log).owed() == []
+            await manager.shutdown()
+
+    in_folder(tmp_path, case)
+
+
+def test_a_flattening_begins_once_the_journal_is_back(tmp_path: Path) -> None:
+    """While halted it cancels entries and leaves protection; then the position is closed."""
+
+    async def case(folder: Path) -> None:
+        halt = Halt(folder)
+        manager = await halt.open(halt.journal)
+        held = await manager.place_market_order("TSLA", "buy", 10, wait="accepted")
+        halt.broker.fill(held.wire_id, 10, "250")
+        stop = await manager.place_stop_order(
+            "TSLA", "sell", 10, "200", reduce_only=True, wait="accepted"
+        )
+        entry = await manager.place_limit_order("TSLA", "buy", 5, "240", wait="accepted")
+        halt.journal.fail_at(manager._runner.durable_seq + 1, recoveries_refused=2)
+        await manager.flatten("TSLA", **PERSON)
+
+        assert halt.broker.orders[entry.wire_id].status is Status.CANCELED
+        assert halt.broker.orders[stop.wire_id].status is Status.OPEN
+        assert (await manager.guard()).unrecorded == ("flatten TSLA: by ann, the feed is wrong",)
+        await asyncio.sleep(60)
+        assert halt.broker.orders[stop.wire_id].status is Status.CANCELED
+        (exit_,) = [each for each in halt.broker.sent(SubmitOrder) if each.reducing][1:]
+        halt.broker.fill(exit_.wire_id, 10, "249")
+        await asyncio.sleep(1)
+        assert (await manager.positions())["TSLA"].quantity == 0
+        assert (await manager.guard()).flattening == ()
+        await manager.shutdown()
+
+    in_folder(tmp_path, case)
+
+
+def test_an_exit_past_the_journal_and_a_flattening_close_once(tmp_path: Path) -> None:
+    """The exit that went out is counted by the flattening that follows: nothing flips (P7)."""
+
+    async def case(folder: Path) -> None:
+        halt = Halt(folder)
+        manager = await halt.open(halt.journal)
+        held = await manager.place_market_order("TSLA", "buy", 10, wait="accepted")
+        halt.broker.fill(held.wire_id, 10, "250")
+        await manager.wait(held.client_order_id)
+        halt.journal.fail_at(manager._runner.durable_seq + 1, recoveries_refused=2)
+        await manager.flatten(**PERSON)
+        exit_ = await manager.place_market_order("TSLA", "sell", 10, reduce_only=True)
+        halt.broker.fill(exit_.wire_id, 10, "249", told=False)
+        await asyncio.sleep(120)
+        sells = halt.broker.sent(SubmitOrder)[1:]
+        assert [each.wire_id for each in sells] == [exit_.wire_id]
+        assert (await manager.positions())["TSLA"].quantity == 0
+        await manager.shutdown()
+
+    in_folder(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"by": "", "reason": "x"},
+        {"by": "ann", "reason": " "},
+        {"by": "ann", "reason": "x", "action": "bogus"},
+        {"by": "ann", "reason": "x", "timeout": "soon"},
+    ],
+)
+def test_a_bad_switch_does_nothing_while_halted(tmp_path: Path, bad: Any) -> None:
+    """It is checked as ever: no name, no reason or an unknown action sends and keeps nothing."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            with pytest.raises(InputError):
+                await halt.manager.engage_kill_switch(**bad)
+            assert halt.broker.calls == []
+            assert (await halt.manager.guard()).unrecorded == ()
+
+    in_folder(tmp_path, case)
+
+
+def test_cancel_all_while_halted_chooses_as_ever_from_one_look(tmp_path: Path) -> None:
+    """The desk is looked at once for all orders; an unknown symbol is refused in the same words."""
+
+    async def case(folder: Path) -> None:
+        async with halted(folder) as halt:
+            looks: list[int] = []
+            ahead = halt.manager._runner.ahead
+
+            def look() -> Any:
+                looks.append(1)
+                return ahead()
+
+            halt.manager._runner.ahead = look  # type: ignore[method-assign]  # it is counted
+            with pytest.raises(UnknownSymbolError, match="nothing was cancelled"):
+                await halt.manager.cancel_all_open_orders(symbol="NOPE")
+            assert halt.broker.calls == []
+            looks.clear()
+            results = await halt.manager.cancel_all_open_orders(symbol="TSLA")
+            assert [result.outcome for result in results] == ["pending"]
+            assert looks == [1]
+
+    in_folder(tmp_path, case)

@@ -127,6 +127,24 @@ def test_late_jobs_of_every_owner_are_dropped() -> None:
         turns.pop()
 
 
+def test_jobs_that_nobody_wants_any_more_are_taken_out() -> None:
+    """One job, or all of an owner who has gone: the others keep their turns."""
+    turns: Turns[str] = Turns()
+    for job in ("a0", "b0", "a1", "c0", "a2", "b1"):
+        turns.put(job, job[0], 0.0)
+
+    turns.remove("a1", "a")
+    turns.remove("c0", "c")
+    turns.remove("x", "x")
+    turns.forget("b")
+    turns.forget("y")
+    turns.put("b2", "b", 0.0)
+    turns.put("c1", "c", 0.0)
+
+    assert [turns.pop() for _ in range(len(turns))] == ["a0", "b2", "c1", "a2"]
+    assert not turns.has("a")
+
+
 @virtual
 async def test_a_lane_begins_nothing_that_may_not_begin() -> None:
     """A job that may not begin yet stays in its lane until the lane is kicked again."""

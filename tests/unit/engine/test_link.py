@@ -21,8 +21,10 @@ from holdfast.domain.reports import (
 )
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import Side
-from holdfast.engine.feeding import POLL_APART_MIN_S
+from holdfast.engine.feeding import POLL_APART_MIN_S, POLL_RETRY_S
 from holdfast.engine.link import ENTRY_CALLS_MAX, LOOKUP_CALLS_MAX, AccountLink
+from holdfast.errors import Closed
+from holdfast.ports import OpenOrders
 from holdfast.testing.scripted import Hang, Raise, ScriptedBroker
 from holdfast.testing.world import START_NS, virtual, virtual_clock
 
@@ -362,3 +364,79 @@ async def test_closing_leaves_a_call_without_an_answer() -> None:
         await perform(link, port, submit())
 
     assert port.of(Answer) == []
+
+
+@pytest.mark.parametrize("answer", [None, "yes", 5])
+def test_what_is_no_answer_proves_nothing(answer: object) -> None:
+    """A broker that returns nonsense has an unknown outcome, and a lookup without a result."""
+
+    class Odd(ScriptedBroker):
+        async def submit(self, _order: SubmitOrder) -> Outcome:
+            return answer  # type: ignore[return-value]  # that is the point
+
+        async def lookup(self, _order: LookupOrder) -> LookupResult:
+            return answer  # type: ignore[return-value]  # that is the point
+
+    async def case() -> None:
+        port = Port()
+        async with linked(Odd(), port) as link:
+            await perform(link, port, submit(), lookup())
+            found = await link.look(lookup())
+            told = await link.ask(submit(2))
+            await perform(link, port, submit(3))
+        assert [type(each) for each in (*port.outcomes(), told)] == [Unknown] * 3
+        (looked,) = port.of(Looked)
+        assert not looked.result.complete
+        assert not found.complete
+        assert found.text
+
+    virtual(case)()
+
+
+@virtual
+async def test_an_incomplete_poll_is_taken_but_counts_as_failed() -> None:
+    """It says nothing of what it left out: who waits is told, its age stays, and it is repeated."""
+    broker, port = ScriptedBroker(), Port()
+    async with linked(broker, port) as link:
+        await asyncio.sleep(1)
+        broker.script("poll", OpenOrders(complete=False))
+        assert not await link.poll_now()
+        shown = link.statistics()
+        assert (shown["polls"], shown["polls_failed"]) == (2, 1)
+        assert shown["last_poll_age_ms"] >= 1_000
+        assert [each.complete for each in port.of(Polled)] == [True, False]
+        await asyncio.sleep(POLL_RETRY_S + 0.1)
+        assert broker.polls == 3
+
+
+@virtual
+async def test_a_closed_link_refuses_questions_at_once() -> None:
+    """Who asks after the close, or waits at it, is told without waiting for a timeout."""
+    broker, port = ScriptedBroker(), Port()
+    async with linked(broker, port) as link:
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(link.poll_now())
+        await asyncio.sleep(0.1)
+    with pytest.raises(Closed):
+        await waiting
+    for question in (link.poll_now, link.turn, lambda: link.look(lookup())):
+        with pytest.raises(Closed):
+            await question()
+
+
+@virtual
+async def test_what_a_desk_had_queued_is_not_sent_once_it_has_gone() -> None:
+    """On a shared account the others' calls go on; those of the closed desk were never sent."""
+    broker, gone, stays = ScriptedBroker(), Port(), Port("0123456789ab-beta-")
+    async with linked(broker, gone) as link:
+        link.attach(stays)
+        broker.script("submit", *[Hang()] * ENTRY_CALLS_MAX)
+        link.perform([submit(n) for n in range(1, ENTRY_CALLS_MAX + 11)], gone)
+        link.perform([submit(n) for n in range(900, 903)], stays)
+        await asyncio.sleep(0.1)
+        assert link.is_busy_for(gone)
+        link.detach(gone)
+        await asyncio.sleep(6)
+        assert not link.is_busy_for(gone)
+        numbers = [each.number for each in broker.sent(SubmitOrder)]
+    assert sorted(numbers) == [*range(1, ENTRY_CALLS_MAX - 2), 900, 901, 902]

@@ -15,6 +15,7 @@ from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import OrderType, Side
 from holdfast.engine.budget import QUERY_WAIT_MAX_S, RateRules
 from holdfast.engine.link import AccountLink
+from holdfast.errors import Closed
 from holdfast.testing.scripted import Hang, ScriptedBroker
 from holdfast.testing.world import START_NS, virtual, virtual_clock
 
@@ -323,3 +324,71 @@ async def test_a_busy_lane_lets_the_next_one_pass() -> None:
         await asyncio.sleep(0.1)
 
     assert broker.at[-1][1].number == 200
+
+
+@virtual
+async def test_the_wait_for_a_turn_is_part_of_the_time_for_a_question() -> None:
+    """A question whose turn does not come is given up after the ack wait, not hours later."""
+    broker, port = Timed(), Port()
+    async with limited(broker, port, rate="0.01", burst=1) as link:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        found = await link.look(port.lookup(1))
+        assert (round(loop.time() - began, 3), found.complete) == (5, False)
+        assert broker.at == []
+
+
+@virtual
+async def test_questions_that_wait_for_a_turn_end_with_the_link() -> None:
+    """Nobody is left waiting for an account that is closed."""
+    broker, port = Timed(), Port()
+    async with limited(broker, port, rate="0.01", burst=1) as link:
+        waiting = asyncio.create_task(link.look(port.lookup(1)))
+        await asyncio.sleep(1)
+    with pytest.raises(Closed):
+        await waiting
+
+
+@virtual
+async def test_questions_that_were_given_up_cost_no_token() -> None:
+    """A hundred callers who went away hold up nobody who stays."""
+    broker, port = Timed(), Port()
+    async with limited(broker, port, rate=1, burst=1) as link:
+        link.perform([port.submit(1)], port)
+        asking = [asyncio.create_task(link.look(port.lookup(2))) for _ in range(100)]
+        await asyncio.sleep(0.01)
+        for each in asking:
+            each.cancel()
+        await link.look(port.lookup(3))
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+
+    assert {type(end) for end in ends} == {asyncio.CancelledError}
+    assert [(round(at - 5, 1), each.number) for at, each in broker.at] == [(0, 1), (1, 3)]
+
+
+@virtual
+async def test_without_a_rate_a_pause_holds_back_entries_and_questions_as_well() -> None:
+    """Retry-After is heeded by every call but cancels, exits and protection (scenario 32)."""
+    broker, port = Timed(), Port()
+    async with limited(broker, port, rate=None) as link:
+        broker.script("submit", NotSent(text="429", retry_after_ms=3_000))
+        link.perform([port.submit(1)], port)
+        await asyncio.sleep(0.1)
+        assert link.statistics()["paused_ms"] == 2_900
+        link.perform(
+            [
+                port.submit(2),
+                port.lookup(3),
+                port.submit(4, reducing=True),
+                port.submit(5, role="stop"),
+                port.cancel(6),
+            ],
+            port,
+        )
+        asking = asyncio.create_task(link.look(port.lookup(7)))
+        await asyncio.sleep(5)
+        await asking
+        assert link.statistics()["paused_ms"] == 0
+
+    left = sorted((round(at - 5, 1), each.number) for at, each in broker.at)
+    assert left == [(0, 1), (0.1, 4), (0.1, 5), (0.1, 6), (3, 2), (3, 3), (3, 7)]

@@ -345,3 +345,47 @@ def test_an_inbox_keeps_the_latest_quote_of_each_symbol() -> None:
     assert not inbox
     assert inbox.quoted() == []
     assert inbox.pop() is None
+
+
+@virtual
+async def test_what_is_no_quote_is_dropped_and_the_watch_goes_on() -> None:
+    """A source that says anything at all is not interrupted, and nobody hears the nonsense."""
+    source, follower = Source(), Follower()
+    board = board_of(source)
+    board.follow(follower)
+    board.start()
+    await asyncio.sleep(0.01)
+    for said in (
+        None,
+        5,
+        Quote(symbol="TSLA", bid="99", ask=D(101)),  # type: ignore[arg-type]  # text is no price
+        Quote(symbol="TSLA", bid=99, ask=D(101)),  # type: ignore[arg-type]  # no price either
+        Quote(symbol="TSLA", bid=99.5, ask=D(101)),  # type: ignore[arg-type]  # nor is a float
+        Quote(symbol=5, bid=D(99), ask=None),  # type: ignore[arg-type]  # no symbol
+    ):
+        source.tell(said)  # type: ignore[arg-type]  # that is the point
+    assert (board.dropped, follower.told, len(source.watched)) == (6, [], 1)
+    await board.close()
+
+
+@virtual
+async def test_a_follower_that_raises_keeps_quotes_from_nobody_else() -> None:
+    """Its failure is counted; the source and the other followers do not notice."""
+
+    class Broken:
+        def quoted(self, _quote: Quote, _age_ns: int = 0) -> None:
+            """Fail."""
+            raise RuntimeError("no room")
+
+    source, follower = Source(), Follower()
+    board = board_of(source)
+    board.start()
+    await asyncio.sleep(0.01)
+    source.tell(quote(98))
+    board.follow(Broken())
+    board.follow(follower)
+    source.tell(quote(99))
+    await asyncio.sleep(0.01)
+    assert [bid for bid, _ in follower.told] == [D(98), D(99)]
+    assert (board.statistics()["defects"], len(source.watched)) == (2, 1)
+    await board.close()

@@ -172,3 +172,24 @@ async def test_waiting_for_a_pegged_order_follows_it_to_its_successor() -> None:
     assert (second.succeeds, second.limit_price) == (first.number, Decimal("100.05"))
     assert (ended.number, ended.status) == (second.number, Status.FILLED)
     assert ended.filled_quantity == 10
+
+
+@virtual
+async def test_a_person_stops_a_flattening() -> None:
+    """Who began to close a position may stop: what is held then stays."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        held = await manager.place_market_order("TSLA", "buy", 10, wait="accepted")
+        broker.fill(held.wire_id, 10, "250")
+        await resting(manager, 1)
+        broker.script("cancel", *[Hang(carried_out=False)] * 9)
+        await manager.flatten("TSLA", by="ann", reason="going home")
+        await asyncio.sleep(1)
+        assert (await manager.guard()).flattening == ("TSLA",)
+        with pytest.raises(InputError):
+            await manager.stop_flattening("TSLA", by="", reason="it was the wrong one")
+        await manager.stop_flattening("TSLA", by="ann", reason="it was the wrong one")
+        assert (await manager.guard()).flattening == ()
+        broker._script.clear()
+        await asyncio.sleep(60)
+        assert (await manager.positions())["TSLA"].quantity == 10

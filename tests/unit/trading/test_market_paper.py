@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.brokers.recorded_market import RecordedMarket, check_speed, open_recording
 from holdfast.clock import NS_PER_S
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import OrderType, Side, Status
 from holdfast.errors import InputError, TapeError
 from holdfast.testing.world import START_NS, LoopScheduler, run, virtual, virtual_clock
-from holdfast.trading.market_paper import RecordedMarket, SeededMarket, check_speed, open_recording
+from holdfast.trading.market_paper import SeededMarket
 from holdfast.venue.paper import Venue
 
 QUOTES = """ts,bid,bid_size,ask,ask_size
