@@ -126,12 +126,17 @@ amended = reports(st.sampled_from([ReportKind.TRADE_CORRECT, ReportKind.TRADE_CA
 told = reports(st.sampled_from([kind for kind in ReportKind if kind not in MONEY]))
 
 
+def prices_of(order: Order) -> list[D]:
+    """The limit price of an order that has one, and those that replaces on their way ask for."""
+    if order.terms.limit_price is None:
+        return []
+    wished = [wish.limit_price for wish in order.wishes if wish.limit_price is not None]
+    return [order.terms.limit_price, *wished]
+
+
 def cost_of(order: Order) -> D:
     """What an entry may cost: all that may be booked, at the highest price in force or wished."""
-    wished = [wish.limit_price for wish in order.wishes if wish.limit_price is not None]
-    in_force = order.terms.limit_price
-    prices = wished if in_force is None else [in_force, *wished]
-    return order.most_open * max([ZERO, *prices])
+    return order.most_open * max([ZERO, *prices_of(order)])
 
 
 class OrderMachine(RuleBasedStateMachine):
@@ -401,10 +406,10 @@ class OrderMachine(RuleBasedStateMachine):
             resting = self.desk.state.rest_of("X", side)
             open_now = {order.number: order for order in orders if order.is_exposed}
             assert resting.orders == open_now
-            prices = [each.terms.limit_price for each in open_now.values()]
-            known = [price for price in prices if price is not None]
-            best, nearest = resting.best(), max if side is Side.BUY else min
-            assert (best and best.terms.limit_price) == (nearest(known) if known else None)
+            nearest = max if side is Side.BUY else min
+            known = [price for each in open_now.values() for price in prices_of(each)]
+            best = resting.best()
+            assert (best and nearest(prices_of(best))) == (nearest(known) if known else None)
             assert index.quantity == sum((order.most_open for order in orders), ZERO)
             assert index.exits == sum((order.most_open for order in exits), ZERO)
             assert index.value == sum((cost_of(order) for order in entries), ZERO)

@@ -473,9 +473,6 @@ async def test_a_desk_at_the_accounts_rate_does_not_hold_up_anothers_cancel() ->
     assert there - of_alpha == {mine.wire_id}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an entry that waits in the account link for its turn is not withdrawn"
-)
 @virtual
 async def test_no_entry_that_waits_for_its_turn_leaves_past_the_kill_switch() -> None:
     """Once engaging returns, what had not left by then never reaches the venue (43)."""

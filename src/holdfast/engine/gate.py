@@ -79,6 +79,11 @@ class Gate:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._paused_until, self._reopen)
 
+    def look(self) -> None:
+        """See whose turn it is, after a lane turned out to have nothing to send."""
+        if self.budget is not None and self._timer is None:
+            self._wake()
+
     def close(self) -> None:
         """Wake nobody any more."""
         if self._timer is not None:

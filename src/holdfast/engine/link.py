@@ -56,6 +56,9 @@ Request: TypeAlias = SubmitOrder | CancelOrder | ReplaceOrder
 Turn: TypeAlias = asyncio.Future[None]
 
 
+_WITHDRAWN: Final = NotSent(text="cancelled before its turn came", waited=True)
+
+
 class Call:
     """One effect of one desk on its way to the broker; `batch` are all that share the call."""
 
@@ -171,8 +174,22 @@ class AccountLink:
         self, name: str, calls_max: int, work: Callable[[Any], Awaitable[None]], rank: Rank
     ) -> Lane[Any]:
         never_asks = self._gate.budget is None and rank < Rank.ENTRY
-        asked = None if never_asks else partial(self._gate.may_begin, rank)
+        asked: Callable[[], bool] | None = None
+        if not never_asks:
+            asked = partial(self._gate.may_begin, rank)
+        if rank is Rank.ENTRY:
+            asked = self._entry_may_begin
         return Lane(f"{self.account}-{name}", calls_max, work, asked)
+
+    def _entry_may_begin(self) -> bool:
+        """Let no entry out that its desk wants gone by now: the kill switch pulls the queue."""
+        withdrawn = self._entries.drop(_is_withdrawn)
+        for call in withdrawn:
+            self._answer(call, _WITHDRAWN)
+        if not len(self._entries):
+            self._gate.look()
+            return False
+        return self._gate.may_begin(Rank.ENTRY)
 
     @property
     def _lanes(self) -> tuple[Lane[Any], ...]:
@@ -447,6 +464,11 @@ class AccountLink:
         counters["calls_in_flight"] = len(self._calls)
         counters |= self._gate.statistics()
         return counters | self._feeding.statistics() | self.routing.statistics()
+
+
+def _is_withdrawn(call: Call) -> bool:
+    effect = call.effect
+    return type(effect) is SubmitOrder and not call.port.wants(effect.number)
 
 
 def _outcome(answer: object) -> Outcome:

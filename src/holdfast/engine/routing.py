@@ -36,6 +36,10 @@ class DeskPort(Protocol):
         """Tell whether this broker order belongs to an order of the desk, ended ones included."""
         ...
 
+    def wants(self, number: int) -> bool:
+        """Tell whether a new order of the desk may still go out: nobody has cancelled it."""
+        ...
+
     def word(self, said: Input) -> None:
         """Take an answer, a lookup's result or a poll."""
         ...

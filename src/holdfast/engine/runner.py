@@ -226,6 +226,11 @@ class Runner(Turns):
         for quote in self._quotes.values():
             self._hand_on(quote)
 
+    def wants(self, number: int) -> bool:
+        """Tell whether a new order may still go out: nobody has cancelled it meanwhile."""
+        order = self.desk.state.active.get(number)
+        return order is None or not order.wanted_gone
+
     def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
         """Let the desk record that the account has an order of nobody."""
         report = Report(

@@ -46,6 +46,9 @@ class Port:
     def now_ns(self) -> int:
         return START_NS + virtual_clock().boot_ns()
 
+    def wants(self, number: int) -> bool:
+        return True
+
     def owns(self, broker_order_id: str) -> bool:
         return broker_order_id in self.known
 

@@ -30,6 +30,9 @@ class Port:
     def now_ns(self) -> int:
         return START_NS + virtual_clock().boot_ns()
 
+    def wants(self, _number: int) -> bool:
+        return True
+
     def owns(self, _broker_order_id: str) -> bool:
         return False
 

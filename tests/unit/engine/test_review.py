@@ -276,6 +276,9 @@ class _Port:
     def now_ns(self) -> int:
         return 0
 
+    def wants(self, number: int) -> bool:
+        return True
+
     def owns(self, broker_order_id: str) -> bool:
         del broker_order_id
         return False

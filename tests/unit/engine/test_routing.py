@@ -18,6 +18,9 @@ class Port:
     def now_ns(self) -> int:
         return 0
 
+    def wants(self, number: int) -> bool:
+        return True
+
     def owns(self, broker_order_id: str) -> bool:
         return broker_order_id in self.known
 
