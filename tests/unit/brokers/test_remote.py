@@ -41,6 +41,7 @@ class Gated:
 
     def __init__(self, broker: Broker) -> None:
         self.capabilities = broker.capabilities
+        self.modes = broker.modes
         self.inner = broker
         self.open = asyncio.Event()
         self.open.set()
