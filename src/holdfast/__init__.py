@@ -1,4 +1,4 @@
-"""Holdfast: the order manager between a trading program and its brokers."""
+"""Holdfast looks after the orders between a trading program and its brokers."""
 
 import importlib as _importlib
 import typing as _typing

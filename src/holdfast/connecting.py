@@ -26,7 +26,7 @@ from holdfast.brokers.recorded_market import (
     check_listed,
     open_recording,
 )
-from holdfast.clock import NS_PER_MS, NS_PER_S, Clock
+from holdfast.clock import NS_PER_MS, NS_PER_S, Clock, new_epoch
 from holdfast.config import AccountPart, Config, Mode, PaperPart
 from holdfast.domain.instruments import Instrument
 from holdfast.engine.desk_time import DeskTime
@@ -98,7 +98,10 @@ class _Delays:
 
 def _venue(account: BrokerAccount) -> Venue:
     part = account.paper
-    venue = Venue(fees=Fees(maker_bps=part.maker_fee_bps, taker_bps=part.taker_fee_bps))
+    venue = Venue(
+        fees=Fees(maker_bps=part.maker_fee_bps, taker_bps=part.taker_fee_bps),
+        life=f"{new_epoch()[:6]}.",
+    )
     for instrument in account.instruments:
         venue.add_listing(instrument)
     return venue

@@ -45,14 +45,14 @@ class Broker(Protocol):
 
     Units: quantities in instrument units, prices in quote currency per unit, Decimals; times are
     UTC nanoseconds. An adapter converts once, at its edge.
-    Errors: the four outcomes and nothing else. No adapter type, socket error or HTTP status
-    crosses this line; an exception that does is taken as an unknown outcome.
+    Errors: an adapter answers with the four outcomes. Its own types, errors of sockets and HTTP
+    statuses stay inside it; an exception that gets out is taken as an unknown outcome.
     Cancellation: cancelling a call leaves its outcome unknown; the order may be live.
     Modes: a broker declares those it may be used in, and is refused in others: "live" if it can
     reach real money, "paper" if it cannot. One that is connected to either declares what it is
     connected to; one that declares nothing is not used at all.
-    Source: each adapter names the vendor's page, its date and the recorded reply that a rule was
-    read from, next to the code that relies on it.
+    Source: beside the code that relies on a rule of a broker stands where it was read: page, date,
+    and the reply that was recorded.
     """
 
     capabilities: Capabilities

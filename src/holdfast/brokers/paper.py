@@ -22,8 +22,10 @@ from holdfast.domain.reports import (
     Refused,
     Report,
     Sighting,
+    Snapshot,
     Unknown,
 )
+from holdfast.domain.values import Status
 from holdfast.errors import InputError
 from holdfast.ports import AccountFigures, OpenOrders
 from holdfast.venue.faults import Fault, FaultKind, FaultPlan
@@ -154,7 +156,7 @@ class PaperBroker:
                 found = [item for item in found if item in read]
                 complete = complete and whole
             result = LookupResult(
-                sightings=self._sightings(found, fault),
+                sightings=self._sightings(found, fault) or self._of_earlier_life(order),
                 complete=complete,
                 text="" if complete else "not all pages of the account's orders could be read",
             )
@@ -317,6 +319,19 @@ class PaperBroker:
         at_ns = self._delays.now_ns() - fault.lasts_ns
         seen = (seen_at(order, at_ns) for order in found)
         return tuple(sighting for sighting in seen if sighting is not None)
+
+    def _of_earlier_life(self, order: LookupOrder) -> tuple[Sighting, ...]:
+        """Show as ended what worked at a venue that ended with its process, and all its orders."""
+        ids, life = order.broker_order_ids, self._venue.life
+        if not life or not ids or any(each.startswith(f"V-{life}") for each in ids):
+            return ()
+        ended = Snapshot(
+            broker_order_id=ids[-1],
+            wire_id=order.wire_ids[0],
+            status=Status.CANCELED,
+            word="the paper venue ended",
+        )
+        return (Sighting(snapshot=ended),)
 
     def _receive(self, report: Report) -> None:
         """Take a report from the venue on its way to the listener."""

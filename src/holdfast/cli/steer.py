@@ -155,7 +155,10 @@ def kill(
         Close every position as well.
     """
     given = {**person(why), "action": "flatten" if flatten else "cancel"}
-    return _ends(asked(where, "kill", given), common)
+    results = asked(where, "kill", given)
+    if not common.json:
+        print(f"engaged: {', '.join(results)}")
+    return _ends(results, common)
 
 
 def release(*, where: Where, why: Why = NO_REASON, common: Common = NOTHING_SAID) -> int:

@@ -1,7 +1,7 @@
 """What an order still waits for: one idempotent look at its wishes, deadlines and questions.
 
 Rule 1: `attend` is level-triggered. It compares what is wanted with what is on its way, and may
-run any number of times, in any order, after any input; nothing is remembered outside the order.
+run as often as anybody likes, after whatever input; nothing is remembered outside the order.
 Rule 2: one request is on its way per order at a time. A queued one goes out when the one before
 it is answered; a cancel goes past a submit of unknown outcome where the broker takes our id.
 Rule 3: an unknown submit or replace is looked up, an unknown cancel is simply sent again; neither

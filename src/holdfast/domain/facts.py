@@ -1,6 +1,6 @@
 """Facts as events: what a report and a snapshot have in common, each recorded in one way.
 
-Rule 1: evidence of a later stage implies the earlier ones: a fill before the acknowledgement
+Rule 1: whatever proves a later stage proves those before it: a fill before the acknowledgement
 first yields the inferred acceptance.
 Rule 2: nothing is dropped silently: what contradicts the history becomes an anomaly.
 

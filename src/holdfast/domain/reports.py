@@ -127,7 +127,7 @@ class Accepted(Struct, frozen=True, gc=False, kw_only=True, tag="accepted"):
 
 
 class Refused(Struct, frozen=True, gc=False, kw_only=True, tag="refused"):
-    """The broker named this order and said no."""
+    """A refusal that is about this very order."""
 
     text: str
     code: RefusalCode = RefusalCode.OTHER

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast.domain.alerts import TEXT_LENGTH_MAX
 from holdfast.domain.effects import LookupOrder
 from holdfast.domain.inputs import (
     Cancel,
@@ -253,7 +254,7 @@ class Steering(Placing):
         await self._runner.command(
             Raise(
                 code=check_text(code, "code"),
-                text=check_text(text, "text"),
+                text=masked(check_text(text, "text"), TEXT_LENGTH_MAX),
                 symbol=check_text(symbol, "symbol"),
                 strategy=check_text(strategy, "strategy"),
             )

@@ -204,5 +204,6 @@ async def _account_positions(manager: Manager) -> dict[str, Decimal] | None:
     try:
         return (await manager.account(fresh=True)).positions
     except HoldfastError as error:
-        _log.warning("the account's positions are not known: %s", error)
+        account = (await manager.health()).account
+        _log.warning("what account %s holds is not known: %s", account, error)
         return None

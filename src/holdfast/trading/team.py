@@ -22,6 +22,7 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.quotes import Quote
 from holdfast.domain.values import ZERO, plain, rounded_add, rounded_mul, rounded_sub
 from holdfast.engine.manager import Manager
+from holdfast.engine.masking import masked
 from holdfast.engine.views import PositionView
 from holdfast.errors import Closed, HoldfastError
 from holdfast.trading.execute import FILL_WAIT_S, TradeResult, execute_trade
@@ -207,6 +208,7 @@ class Team:
 
     async def _blame(self, text: str) -> None:
         """Record a failure of the strategy, and leave it alone for a while."""
+        text = masked(text)  # what a strategy raises may hold anything
         self.figures.errors += 1
         self.figures.last_error = text
         self._failures += 1

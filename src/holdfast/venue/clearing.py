@@ -27,8 +27,9 @@ from holdfast.venue.orders import Account, Deal, Fill, Ledger, Listing, VenueOrd
 class Clearing:
     """Numbers, books and reports of one venue; `now_ns` is the time of the present act."""
 
-    def __init__(self, history_max: int | None = None) -> None:
+    def __init__(self, history_max: int | None = None, life: str = "") -> None:
         self.now_ns = 0
+        self._life = life
         self.crowd = Ledger()
         self.orders: dict[str, VenueOrder] = {}
         self._history_max = history_max
@@ -40,13 +41,13 @@ class Clearing:
 
     def _execution_id(self) -> str:
         self._executions_total += 1
-        return f"X-{self._executions_total}"
+        return f"X-{self._life}{self._executions_total}"
 
     def accept(self, order: VenueOrder) -> None:
         """Number a new order and enter it in its account's records."""
         self._orders_total += 1
         order.number = self._orders_total
-        order.broker_order_id = f"V-{order.number}"
+        order.broker_order_id = f"V-{self._life}{order.number}"
         account = order.account
         order.stamp_ns = order.created_ns = self.now_ns
         self.orders[order.broker_order_id] = order
@@ -78,7 +79,7 @@ class Clearing:
             wire_id=wire_id or order.wire_id,
             orig_wire_id=orig_wire_id,
             broker_order_id=order.broker_order_id,
-            report_id=f"R-{self._reports_total}",
+            report_id=f"R-{self._life}{self._reports_total}",
             execution=execution,
             execution_ref=execution_ref,
             order_quantity=order.quantity,

@@ -66,6 +66,7 @@ class Venue:
         fees: Fees = NO_FEES,
         self_trade: SelfTrade = SelfTrade.CANCEL_NEWEST,
         history_max: int | None = None,
+        life: str = "",
     ) -> None:
         """Open an empty venue.
 
@@ -73,10 +74,10 @@ class Venue:
             fees: what trades cost where a listing says nothing else.
             self_trade: which order ends where an account would trade with itself.
             history_max: how many ended orders are remembered; None for all of them.
+            life: tells its ids from those of venues before it, where a journal outlives it.
         """
-        self._fees, self._self_trade = fees, self_trade
-        self._clearing = Clearing(history_max)
-        self._history_max = history_max
+        self._fees, self._self_trade, self.life = fees, self_trade, life
+        self._clearing, self._history_max = Clearing(history_max, life), history_max
         self._matchers: dict[str, Matcher] = {}
         self._crowds: dict[str, Crowd] = {}
         self._accounts: dict[str, Account] = {}

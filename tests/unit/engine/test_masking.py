@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.engine import masking
 from holdfast.engine.masking import (
     MASK,
     SECRETS_MAX,
@@ -115,8 +116,11 @@ def test_no_part_of_a_secret_is_left_where_a_text_is_cut() -> None:
 def test_a_program_that_registers_without_end_is_refused() -> None:
     """The list of secrets is bounded (P9)."""
     for number in range(SECRETS_MAX):
-        register_secret(f"secret-{number % 3}")
+        masking._registered[f"secret-{number}"] = None  # registering builds a pattern each time
+    with pytest.raises(ValueError, match=str(SECRETS_MAX)):
+        register_secret("one more")
     register_secret("secret-1")
+    assert "secret-999" not in masked("a secret-999 here")
 
 
 def test_values_keep_their_shape() -> None:

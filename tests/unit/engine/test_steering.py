@@ -193,3 +193,15 @@ async def test_a_person_stops_a_flattening() -> None:
         broker._script.clear()
         await asyncio.sleep(60)
         assert (await manager.positions())["TSLA"].quantity == 10
+
+
+@virtual
+async def test_an_alert_is_masked_before_it_is_journaled() -> None:
+    """What a program raises may hold a credential; the journal never does (scenario 48, P10)."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        await manager.raise_alert("STRATEGY_ERROR", "it broke with token=abc123")
+        bodies = [record.body for record in manager._journal.records("main")]
+
+    assert any(b"it broke with token=***" in body for body in bodies)
+    assert not any(b"abc123" in body for body in bodies)
