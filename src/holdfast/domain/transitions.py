@@ -1,7 +1,7 @@
 """The life of an order as three literal tables.
 
-Rule 1: no other module decides what may follow what. A pair that is absent is refused; there is
-nothing stands for a row that is missing, and nothing patches a table's result afterwards.
+Rule 1: no other module decides what may follow what. A pair that is absent is refused; no
+other row stands in for it, and nothing patches a table's result afterwards.
 Rule 2: `MOVES` is the life of an order. `OVERRULES` is what may turn it back, or go on after its
 end: money always counts, and a broker that insists is believed after being asked twice. Of a
 working order, only an amended execution can lower the status.
