@@ -40,6 +40,8 @@ _log = logging.getLogger("holdfast.control")
 
 # Processes that may ask at once; each is a person or a script at a terminal.
 CONNECTIONS_MAX: Final = 32
+# Who is refused gets so long to say what it wants, so that it can be told.
+REFUSED_WAIT_S: Final = 1.0
 # Who says nothing for so long is let go.
 SILENCE_MAX_S: Final = 60.0
 # How often the kill-switch file is looked for, and how long an engaging that failed rests.
@@ -119,6 +121,10 @@ class Control:
         try:
             if len(self._serving) >= CONNECTIONS_MAX:
                 self.refused += 1
+                # A connection closed on an unread request loses the answer with it.
+                with suppress(ValueError):
+                    async with asyncio.timeout(REFUSED_WAIT_S):
+                        await reader.readline()
                 busy = f"{CONNECTIONS_MAX} processes are served already; try again in a moment"
                 await self._say(writer, Reply(fault=Fault(code=Busy.code, message=busy)))
                 return
