@@ -1,5 +1,7 @@
 """How an order begins: submitted here, sent past the journal, or placed by somebody else."""
 
+from typing import Any
+
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
 from holdfast.domain.order import Order, Stage, Wish, WishKind
@@ -16,12 +18,8 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
         due_ns=event.deadline_ns,
         not_after_ns=event.not_after_ns,
     )
-    return Order(
-        number=event.number,
-        terms=event.terms,
-        asked=event.terms,
-        created_ns=event.at_ns,
-        updated_ns=event.at_ns,
+    return _begun(
+        event,
         client_order_id=event.client_order_id or wire_id,
         wire_id=wire_id,
         idempotency_key=event.idempotency_key,
@@ -30,8 +28,6 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
         reducing=event.reducing,
         estimate=event.quote.taken(event.terms.side) if event.quote is not None else None,
         succeeds=event.succeeds,
-        quantity=event.terms.quantity,
-        largest=event.terms.quantity,
         wishes=[submit],
     )
 
@@ -52,31 +48,21 @@ def adopted_order(event: e.OrderAdopted) -> Order:
         sent_ns=event.at_ns,
         due_ns=event.at_ns,
     )
-    return Order(
-        number=event.number,
-        terms=event.terms,
-        asked=event.terms,
-        created_ns=event.at_ns,
-        updated_ns=event.at_ns,
+    return _begun(
+        event,
         client_order_id=event.client_order_id or event.wire_id,
         wire_id=event.wire_id,
         adopted=True,
         strategy=event.strategy,
-        quantity=event.terms.quantity,
-        largest=event.terms.quantity,
         wishes=[submit],
     )
 
 
 def external_order(event: e.ExternalAdopted) -> Order:
     """Begin an order that somebody placed past all desks: it works, and we only follow it."""
-    return Order(
-        number=event.number,
-        terms=event.terms,
-        asked=event.terms,
-        created_ns=event.at_ns,
+    return _begun(
+        event,
         submitted_ns=event.at_ns,
-        updated_ns=event.at_ns,
         client_order_id=event.client_order_id or event.wire_id,
         wire_id=event.wire_id,
         adopted=True,
@@ -84,6 +70,19 @@ def external_order(event: e.ExternalAdopted) -> Order:
         reducing=event.reducing,
         status=Status.OPEN,
         legs=[Leg(broker_order_id=event.broker_order_id)],
-        quantity=event.terms.quantity,
-        largest=event.terms.quantity,
+    )
+
+
+def _begun(event: e.OrderSubmitted | e.OrderAdopted | e.ExternalAdopted, **rest: Any) -> Order:
+    """Return an order with the terms of its event in force, all of it since then."""
+    terms, at_ns = event.terms, event.at_ns
+    return Order(
+        number=event.number,
+        terms=terms,
+        asked=terms,
+        created_ns=at_ns,
+        updated_ns=at_ns,
+        quantity=terms.quantity,
+        largest=terms.quantity,
+        **rest,
     )
