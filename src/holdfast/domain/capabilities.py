@@ -20,6 +20,11 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     `batch_cancel` says that one call cancels many orders and answers for each.
     `account_data` says that the broker tells buying power and positions; where
     `power_after_orders`, its figure has working orders taken off already.
+    `native_bracket` says when the exits that are attached to an entry come to life: with each of
+    its fills for what is filled, or only once it is filled whole. `native_oco` says that two exits
+    may be sent as a pair of which the broker lets only one trade. `exits_share_quantity` says that
+    a stop and a target may rest for the same units without being such a pair.
+    `lists_held_legs` says that attached exits are listed as open orders before they come to life.
     """
 
     order_types: frozenset[OrderType] = frozenset(OrderType)
@@ -35,3 +40,7 @@ class Capabilities(Struct, frozen=True, gc=False, kw_only=True):
     batch_cancel: bool = False
     account_data: bool = False
     power_after_orders: bool = False
+    native_bracket: Literal["none", "after_full_fill", "per_fill"] = "none"
+    native_oco: bool = False
+    exits_share_quantity: bool = True
+    lists_held_legs: bool = True

@@ -15,8 +15,21 @@ from msgspec import Struct
 from holdfast.domain.requests import OrderTerms
 
 
+class Attached(Struct, frozen=True, gc=False, kw_only=True):
+    """An exit that goes out with another order: the `stop` or the `target` of a bracket or pair."""
+
+    number: int
+    role: str
+    wire_id: str
+    terms: OrderTerms
+
+
 class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
-    """Place a new order under `wire_id`; `reducing` says that it can only reduce a position."""
+    """Place a new order under `wire_id`; `reducing` says that it can only reduce a position.
+
+    `link` is `bracket` for an entry whose exits are `attached`, `oco` for a target with its stop
+    attached; all of them are placed in one call, or none is.
+    """
 
     number: int
     wish: int
@@ -27,6 +40,8 @@ class SubmitOrder(Struct, frozen=True, gc=False, kw_only=True, tag="submit"):
     sent_ns: int = 0
     role: str = ""
     reducing: bool = False
+    link: str = ""
+    attached: tuple[Attached, ...] = ()
 
 
 class CancelOrder(Struct, frozen=True, gc=False, kw_only=True, tag="cancel"):

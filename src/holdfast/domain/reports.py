@@ -90,12 +90,24 @@ class Report(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     sequence: int = 0
 
 
+class Child(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An exit that the broker holds for another order; `role` is `stop` or `target`.
+
+    `wire_id` is the id that we gave it, empty where the broker does not take one for it.
+    """
+
+    role: str
+    broker_order_id: str
+    wire_id: str = ""
+
+
 class Snapshot(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The state of one order as the broker shows it when asked.
 
     `status` is None where the broker's word says only that the order is alive. `pending` is
     `cancel`, `replace`, `new`, or empty. `replaced_by` is the id of the broker order that took
-    this one's place. Terms serve to adopt an order that is not ours.
+    this one's place. Terms serve to adopt an order that is not ours. `children` are the exits that
+    were sent along with the order.
     """
 
     broker_order_id: str = ""
@@ -116,14 +128,19 @@ class Snapshot(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     replaced_by: str = ""
     stamp_ns: int = 0
     sequence: int = 0
+    children: tuple[Child, ...] = ()
 
 
 class Accepted(Struct, frozen=True, gc=False, kw_only=True, tag="accepted"):
-    """The broker took the request. `final` says that a cancel or replace is done, not pending."""
+    """The broker took the request. `final` says that a cancel or replace is done, not pending.
+
+    `children` are the exits that went out with a submit.
+    """
 
     broker_order_id: str = ""
     final: bool = False
     stamp_ns: int = 0
+    children: tuple[Child, ...] = ()
 
 
 class Refused(Struct, frozen=True, gc=False, kw_only=True, tag="refused"):
