@@ -6,7 +6,7 @@ Whoever implements one of these is held to its words by the conformance kits in
 
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -100,6 +100,25 @@ class AccountTeller(Protocol):
 
     async def account(self) -> AccountFigures:
         """Tell buying power and positions; raises whatever kept it from being known."""
+        ...
+
+
+class Unreadable(Struct, frozen=True, kw_only=True):
+    """A message of a broker, or a part of one, that could not be read: why, and what it was.
+
+    `reason` is one of a few short words; `sample` is text from outside, bounded but not masked.
+    """
+
+    reason: str
+    sample: str = ""
+
+
+@runtime_checkable
+class UnreadableTeller(Protocol):
+    """What a broker can do besides, where its messages may hold what nobody can read."""
+
+    def tell_unreadable(self, on_unreadable: Callable[[Unreadable], None]) -> None:
+        """Call back, from now on, with whatever is dropped; the callback does not raise."""
         ...
 
 

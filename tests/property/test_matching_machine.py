@@ -14,6 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.effects import Attached
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Accepted, Report, ReportKind
 from holdfast.domain.requests import OrderTerms
@@ -26,6 +28,20 @@ STOPS = {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP}
 IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 MIDDLE = 10
 PRICES = st.integers(MIDDLE - 2, MIDDLE + 2)
+# How far a stop is behind its target, and its type.
+EXITS = st.tuples(st.integers(1, 3), st.sampled_from(sorted(STOPS)))
+
+
+@dataclass
+class Tie:
+    """An entry with its exits, or two exits without one; what they may trade, and what they did."""
+
+    entry: "Order | None"
+    exits: "list[Order]"
+    per_fill: bool
+    live: bool
+    total: int = 0
+    traded: int = 0
 
 
 @dataclass
@@ -50,6 +66,18 @@ class Order:
     filled: int = 0
     value: int = 0
     status: str = "open"
+    tie: Tie | None = None
+    held: bool = False
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether the order is one of the exits of its tie."""
+        return self.tie is not None and self.tie.entry is not self
+
+    @property
+    def leaves(self) -> int:
+        """What is left to fill."""
+        return self.quantity - self.filled
 
     @property
     def live(self) -> bool:
@@ -71,6 +99,7 @@ class NaiveMarket:
     orders: list[Order] = field(default_factory=list)
     last: int | None = None
     clock: int = 0
+    released: list[Order] = field(default_factory=list)
     positions: dict[str, int] = field(default_factory=lambda: dict.fromkeys(["a", "b", CROWD], 0))
 
     def best_against(self, order: Order) -> Order | None:
@@ -97,16 +126,70 @@ class NaiveMarket:
         if not self.takes(order):
             return False
         self.orders.append(order)
+        if order.tie is not None:
+            self.orders += [each for each in order.tie.exits if each is not order]
+            if order.tie.live:
+                self.released += order.tie.exits[1:]
         self.enter(order)
         return True
 
     def enter(self, order: Order) -> None:
         """Let a taken order wait or work, and then all stops that this sets off."""
+        self.place(order)
+        self.run_stops()
+
+    def place(self, order: Order) -> None:
+        """Let an order wait or work."""
+        order.held = False
         if order.waiting:
             self.trail(order)
         else:
             self.work(order)
-        self.run_stops()
+
+    def end(self, order: Order) -> None:
+        """Cancel an order; exits that do not live yet go with their entry."""
+        order.status = "canceled"
+        tie = order.tie
+        if tie is not None and not order.is_exit and not tie.live:
+            self.end_all(tie.exits)
+
+    def end_all(self, orders: "list[Order | None]") -> None:
+        """Cancel those orders that have not ended."""
+        for order in orders:
+            if order is not None and order.live:
+                self.end(order)
+
+    def cancel(self, order: Order) -> None:
+        """Cancel an order for its owner, who means both of a pair that lives."""
+        self.end(order)
+        if order.tie is not None and order.is_exit and order.tie.live:
+            self.end_all([*order.tie.exits])
+
+    def bring_to_life(self, tie: Tie) -> None:
+        """Release the exits for what the entry has filled."""
+        tie.live = True
+        for each in tie.exits:
+            if each.live:
+                each.quantity = tie.total
+                self.released.append(each)
+
+    def follow_lot(self, order: Order, tie: Tie) -> None:
+        """Let the others follow one lot that an order traded."""
+        if order.is_exit:
+            tie.traded += 1
+            others = [each for each in tie.exits if each is not order and each.live]
+            if not order.live:
+                self.end_all([*others, tie.entry])
+            else:
+                for each in others:
+                    each.quantity -= 1
+            return
+        tie.total += 1
+        if tie.live:
+            for each in tie.exits:
+                each.quantity += each.live
+        elif tie.per_fill or not order.live:
+            self.bring_to_life(tie)
 
     def work(self, order: Order) -> None:
         """Let an order trade, then rest or end."""
@@ -115,14 +198,14 @@ class NaiveMarket:
             twin = next(o for o in trial.orders if o.number == order.number)
             trial.take(twin)
             if twin.status != "filled":
-                order.status = "canceled"
+                self.end(order)
                 return
         self.take(order)
         if not order.live:
             return
         flat = order.reduce_only and not self.room(order)
         if flat or order.limit is None or order.in_force in IMMEDIATE:
-            order.status = "canceled"
+            self.end(order)
         else:
             self.rest(order)
 
@@ -139,12 +222,12 @@ class NaiveMarket:
                 return
             if other.account == order.account != CROWD:
                 if self.mode is not SelfTrade.CANCEL_NEWEST:
-                    other.status = "canceled"
+                    self.end(other)
                 if self.mode is not SelfTrade.CANCEL_OLDEST:
-                    order.status = "canceled"
+                    self.end(order)
                 continue
             if other.reduce_only and not self.room(other):
-                other.status = "canceled"
+                self.end(other)
                 continue
             if order.reduce_only and not self.room(order):
                 return
@@ -168,10 +251,14 @@ class NaiveMarket:
             order.money -= price
             full = order.money < price
         order.status = "filled" if full else "partial_fill"
+        if order.tie is not None:
+            self.follow_lot(order, order.tie)
 
     def trail(self, order: Order) -> None:
         """Move a waiting trailing stop after the last price."""
-        if not order.waiting or not order.live or order.trail is None or self.last is None:
+        if not order.waiting or order.held or not order.live:
+            return
+        if order.trail is None or self.last is None:
             return
         if order.side is Side.BUY:
             stop = self.last + order.trail
@@ -181,9 +268,18 @@ class NaiveMarket:
             order.stop = stop if order.stop is None else max(order.stop, stop)
 
     def run_stops(self) -> None:
-        """Set off what the last price has reached: buyers first, then whoever it passed first."""
-        while self.last is not None:
+        """Set off what the last price has reached: buyers first, then whoever it passed first.
+
+        Exits that came to life go before them.
+        """
+        while self.released or self.last is not None:
+            if self.released:
+                exit_ = self.released.pop(0)
+                if exit_.live:
+                    self.place(exit_)
+                continue
             waiting = [o for o in self.orders if o.waiting and o.live and o.stop is not None]
+            waiting = [o for o in waiting if not o.held]
             buys = [o for o in waiting if o.side is Side.BUY and (o.stop or 0) <= self.last]
             sells = [o for o in waiting if o.side is Side.SELL and (o.stop or 0) >= self.last]
             due = min(buys, key=lambda o: (o.stop, o.number), default=None) or min(
@@ -196,6 +292,13 @@ class NaiveMarket:
 
     def replace(self, order: Order, quantity: int, limit: int) -> bool:
         """Give a limit order other terms; returns whether the venue takes them."""
+        tie = order.tie
+        if tie is not None and order.is_exit:
+            if tie.entry is not None and tie.entry.live:
+                quantity = order.quantity
+            raised = quantity - order.filled > tie.total - tie.traded
+            if raised and (tie.entry is not None or tie.traded):
+                return False
         changed = copy.copy(order)
         changed.quantity, changed.limit = quantity, limit
         if not self.takes(changed):
@@ -204,12 +307,29 @@ class NaiveMarket:
         order.quantity, order.limit = max(quantity, order.filled), limit
         if order.filled == order.quantity:
             order.status = "filled"
-        elif not keeps:
+        if tie is not None:
+            self.follow_terms(order, tie)
+        if not order.live or keeps:
+            self.run_stops()
+        else:
             order.resting = False
             self.enter(order)
-        else:
-            self.run_stops()
         return True
+
+    def follow_terms(self, order: Order, tie: Tie) -> None:
+        """Let the others follow another size of an order."""
+        others = [each for each in tie.exits if each is not order and each.live]
+        if order.is_exit and not order.live:
+            self.end_all([*others, tie.entry])
+        elif order.is_exit:
+            tie.total = max(tie.total, tie.traded + order.leaves)
+            for each in others:
+                each.quantity = each.filled + order.leaves
+        elif not order.live and not tie.live:
+            self.bring_to_life(tie)
+        elif not tie.live:
+            for each in others:
+                each.quantity = tie.total + order.leaves
 
 
 class MatchingMachine(RuleBasedStateMachine):
@@ -217,11 +337,12 @@ class MatchingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.open(SelfTrade.CANCEL_NEWEST)
+        self.open(SelfTrade.CANCEL_NEWEST, per_fill=True)
 
-    @initialize(mode=st.sampled_from(SelfTrade))
-    def open(self, mode: SelfTrade) -> None:
+    @initialize(mode=st.sampled_from(SelfTrade), per_fill=st.booleans())
+    def open(self, mode: SelfTrade, *, per_fill: bool) -> None:
         """Open both markets."""
+        self.per_fill = per_fill
         self.venue = Venue(self_trade=mode)
         self.crowd = self.venue.add_listing(Instrument.of("ABC", tick=1))
         self.naive = NaiveMarket(mode)
@@ -229,7 +350,9 @@ class MatchingMachine(RuleBasedStateMachine):
         self.reports: list[Report] = []
         self.crowd_keys = 0
         for account in "ab":
-            self.venue.open_account(account)
+            native = "per_fill" if per_fill else "after_full_fill"
+            can = Capabilities(native_bracket=native, native_oco=True)
+            self.venue.open_account(account, can)
             self.venue.subscribe(account, self.reports.append)
 
     @rule(
@@ -303,6 +426,65 @@ class MatchingMachine(RuleBasedStateMachine):
         """Send a market order sized by notional."""
         self._send(Order(0, account, side, OrderType.MARKET, in_force, 0, money=money))
 
+    @rule(
+        account=st.sampled_from("ab"),
+        side=st.sampled_from(Side),
+        quantity=st.integers(1, 6),
+        away=st.integers(-1, 2),
+        exits=EXITS,
+    )
+    def pair(
+        self, account: str, side: Side, quantity: int, away: int, exits: tuple[int, OrderType]
+    ) -> None:
+        """Send a linked pair: a target close to where others are, and a stop behind it."""
+        limit = MIDDLE - away if side is Side.BUY else MIDDLE + away
+        target = Order(0, account, side, OrderType.LIMIT, TimeInForce.GTC, quantity, limit)
+        stop = self._stop(target, *exits)
+        target.tie = stop.tie = Tie(None, [target, stop], self.per_fill, live=True, total=quantity)
+        self._send(target, link="oco")
+
+    @rule(
+        account=st.sampled_from("ab"),
+        side=st.sampled_from(Side),
+        quantity=st.integers(1, 6),
+        limit=st.one_of(st.none(), PRICES),
+        away=st.integers(-1, 2),
+        exits=EXITS,
+        which=st.sampled_from(["both", "stop", "target"]),
+    )
+    def bracket(
+        self,
+        account: str,
+        side: Side,
+        quantity: int,
+        limit: int | None,
+        away: int,
+        exits: tuple[int, OrderType],
+        which: str,
+    ) -> None:
+        """Send an entry with a stop, a target or both."""
+        kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+        entry = Order(0, account, side, kind, TimeInForce.GTC, quantity, limit)
+        price = MIDDLE + away if side is Side.BUY else MIDDLE - away
+        closing = side.opposite
+        target = Order(0, account, closing, OrderType.LIMIT, TimeInForce.GTC, quantity, price)
+        legs = {"both": [target, self._stop(target, *exits)], "target": [target]}
+        entry.tie = Tie(entry, legs.get(which, [self._stop(target, *exits)]), self.per_fill, False)
+        for each in entry.tie.exits:
+            each.tie = entry.tie
+        self._send(entry, link="bracket")
+
+    def _stop(self, target: Order, gap: int, kind: OrderType) -> Order:
+        """The stop that belongs to a target, so far behind it."""
+        behind = gap if target.side is Side.BUY else -gap
+        price = (target.limit or 0) + behind
+        order = Order(0, target.account, target.side, kind, TimeInForce.GTC, target.quantity)
+        order.waiting = True
+        order.limit = price if kind is OrderType.STOP_LIMIT else None
+        order.stop = None if kind is OrderType.TRAILING_STOP else price
+        order.trail = gap if kind is OrderType.TRAILING_STOP else None
+        return order
+
     @rule(side=st.sampled_from(Side), lots=st.integers(1, 3), price=PRICES)
     def crowd_places(self, side: Side, lots: int, price: int) -> None:
         """Somebody else sends a limit order."""
@@ -324,7 +506,7 @@ class MatchingMachine(RuleBasedStateMachine):
         answer = self.venue.cancel(order.account, broker_order_id=broker_order_id, now_ns=0)
         assert isinstance(answer, Accepted) is order.live
         if order.live:
-            order.status = "canceled"
+            self.naive.cancel(order)
 
     @precondition(lambda self: self._resting())
     @rule(
@@ -349,12 +531,26 @@ class MatchingMachine(RuleBasedStateMachine):
     def _resting(self) -> list[tuple[str, Order]]:
         return [pair for pair in self.pairs if pair[1].resting and pair[1].live]
 
-    def _send(self, order: Order) -> None:
-        order.number = len(self.naive.orders) + 1
-        answer = self.venue.submit(order.account, "", _terms(order), 0)
+    def _send(self, order: Order, link: str = "") -> None:
+        exits = [each for each in order.tie.exits if each is not order] if order.tie else []
+        for number, each in enumerate([order, *exits], start=len(self.naive.orders) + 1):
+            each.number, each.held = number, each is not order
+        attached = [
+            Attached(
+                number=0,
+                role="stop" if each.kind in STOPS else "target",
+                wire_id="",
+                terms=_terms(each),
+            )
+            for each in exits
+        ]
+        answer = self.venue.submit(
+            order.account, "", _terms(order), 0, link=link, attached=attached
+        )
         assert isinstance(answer, Accepted) is self.naive.submit(order), answer
         if isinstance(answer, Accepted):
-            self.pairs.append((answer.broker_order_id, order))
+            ids = [answer.broker_order_id, *(child.broker_order_id for child in answer.children)]
+            self.pairs += zip(ids, [order, *exits], strict=True)
 
     def _crowd_order(
         self, side: Side, lots: int, limit: int | None, in_force: TimeInForce
@@ -373,6 +569,22 @@ class MatchingMachine(RuleBasedStateMachine):
                 order.filled,
                 order.value,
             ), (broker_order_id, order)
+
+    @invariant()
+    def linked_exits_close_no_more_than_they_may(self) -> None:
+        """Both together never trade more than their size, or what their entry has filled."""
+        real = {order.number: self.venue.order(key) for key, order in self.pairs}
+        for _, order in self.pairs:
+            tie = order.tie
+            if tie is None:
+                continue
+            assert not order.live or real[order.number].lots == order.quantity
+            most = tie.total if tie.entry is None else real[tie.entry.number].filled
+            exits = [real[each.number] for each in tie.exits]
+            assert sum(each.filled for each in exits) <= most
+            left = {each.leaves for each in exits if not each.ended}
+            assert len(left) < 2
+            assert not tie.live or max(left, default=0) <= most - tie.traded
 
     @invariant()
     def both_have_the_same_book(self) -> None:

@@ -21,7 +21,7 @@ from holdfast.errors import InputError
 from holdfast.ports import OpenOrders
 from holdfast.venue.paper import TopOfBook
 
-VERSION: Final = 2
+VERSION: Final = 3
 # A poll that lists ten thousand orders has three megabytes.
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 # The shortest of the systems' bounds on a socket's path (macOS: 104 bytes with the final zero).

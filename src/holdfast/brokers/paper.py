@@ -112,7 +112,14 @@ class PaperBroker:
         """Place a new order; see `Broker.submit`."""
         return await self._call(
             "submit",
-            lambda now_ns: self._venue.submit(self._account, order.wire_id, order.terms, now_ns),
+            lambda now_ns: self._venue.submit(
+                self._account,
+                order.wire_id,
+                order.terms,
+                now_ns,
+                link=order.link,
+                attached=order.attached,
+            ),
         )
 
     async def cancel(self, order: CancelOrder) -> Outcome:
@@ -166,6 +173,7 @@ class PaperBroker:
     async def poll(self) -> OpenOrders:
         """List the working orders, and the executions since the poll before the last.
 
+        Held exits are among them only where the account lists those.
         Executions come twice so that none is missed where an answer is lost on its way.
         """
         fault, answer_ns = await self._ask("poll")
@@ -173,7 +181,7 @@ class PaperBroker:
             answer = await self._open_orders()
         elif fault.kind is FaultKind.SNAPSHOT_STALE:
             at_ns = self._delays.now_ns() - fault.lasts_ns
-            orders = self._venue.orders(self._account)
+            orders = self._listed(self._venue.orders(self._account))
             answer = OpenOrders(snapshots=working_at(orders, at_ns), complete=True)
         else:
             answer = OpenOrders()
@@ -286,7 +294,8 @@ class PaperBroker:
         return fault, self._latency.answer(self._sent)
 
     async def _open_orders(self) -> OpenOrders:
-        orders, complete = await self._pages(self._venue.orders(self._account, working=True))
+        working = self._listed(self._venue.orders(self._account, working=True))
+        orders, complete = await self._pages(working)
         fills, total = self._venue.fills_since(self._account, self._marks[0])
         if complete:
             self._marks = (self._marks[1], total)
@@ -299,6 +308,12 @@ class PaperBroker:
             ),
             complete=complete,
         )
+
+    def _listed(self, orders: list[VenueOrder]) -> list[VenueOrder]:
+        """Leave out the exits that are held, where the account's list does not have them."""
+        if self.capabilities.lists_held_legs:
+            return orders
+        return [order for order in orders if not order.is_held]
 
     async def _pages(self, orders: Sequence[VenueOrder]) -> tuple[list[VenueOrder], bool]:
         """Read a list page by page; returns what was read, and whether that is all."""

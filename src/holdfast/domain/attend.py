@@ -155,7 +155,8 @@ def resend_submit(work: Work, order: Order, wish: Wish) -> None:
     settings = work.settings
     if wish.duplicate:
         return
-    safe = work.capabilities.unique_ids != "none" and not order.wanted_gone
+    alone = not order.rides  # it goes out with another order, or never
+    safe = alone and work.capabilities.unique_ids != "none" and not order.wanted_gone
     may = safe and wish.attempt <= settings.resends_max
     if may and work.now_ns <= wish.not_after_ns:
         _send(work, order, wish)

@@ -39,6 +39,7 @@ from holdfast.domain.requests import (
     check_text,
 )
 from holdfast.domain.values import ID_LENGTH_MAX, Status, TimeInForce, amount
+from holdfast.domain.wanting import release
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import (
     IdempotencyConflict,
@@ -69,13 +70,13 @@ def submit(desk: "Desk", command: Submit) -> tuple[int, bool]:
     request, policies = command.request, desk.settings.policies
     if policies.profile == "limit_only":
         check_plain(request)
-    instrument = _instrument(desk, request.symbol)
-    found = _named(desk, request)
+    instrument = instrument_of(desk, request.symbol)
+    found = named(desk, request)
     quote = fresh_quote(desk, request.symbol)
     priced = price(desk, request, instrument, quote, found[0] or found[1])
     terms = check_request(request, instrument, priced)
-    _check_broker(desk, terms)
-    existing = _existing(request, terms, *found)
+    check_broker(desk, terms)
+    existing = existing_order(request, terms, *found)
     if existing is not None:
         return existing.number, True
     if _looks_again(policies, request):
@@ -94,7 +95,8 @@ def submit(desk: "Desk", command: Submit) -> tuple[int, bool]:
     return number, False
 
 
-def _instrument(desk: "Desk", symbol: str) -> Instrument:
+def instrument_of(desk: "Desk", symbol: str) -> Instrument:
+    """Return what is known of a symbol; UnknownSymbolError where it is not defined."""
     instrument = desk.instruments.get(symbol)
     if instrument is None:
         known = ", ".join(sorted(desk.instruments)[:10]) or "none"
@@ -145,7 +147,8 @@ def _enter(
     return number
 
 
-def _check_broker(desk: "Desk", terms: OrderTerms) -> None:
+def check_broker(desk: "Desk", terms: OrderTerms) -> None:
+    """Refuse an order that the broker has not; raises UnsupportedOrderTypeError."""
     can = desk.capabilities
     in_force = terms.time_in_force
     emulated = TimeInForce.GTC if in_force is TimeInForce.GTD else in_force
@@ -163,7 +166,7 @@ def _check_broker(desk: "Desk", terms: OrderTerms) -> None:
         raise UnsupportedOrderTypeError("the broker takes no notional orders; give a quantity")
 
 
-def _named(desk: "Desk", request: OrderRequest) -> tuple[Order | None, Order | None]:
+def named(desk: "Desk", request: OrderRequest) -> tuple[Order | None, Order | None]:
     """Return the orders that have the request's id and its key already."""
     by_id = by_key = None
     if request.client_order_id is not None or request.idempotency_key is not None:
@@ -180,7 +183,7 @@ def _named(desk: "Desk", request: OrderRequest) -> tuple[Order | None, Order | N
     return by_id, by_key
 
 
-def _existing(
+def existing_order(
     request: OrderRequest, terms: OrderTerms, by_id: Order | None, by_key: Order | None
 ) -> Order | None:
     """Return the order that a request is a repeat of.
@@ -228,7 +231,8 @@ def adopt(desk: "Desk", command: Adopt) -> int:
 def cancel(desk: "Desk", command: Cancel) -> int:
     """Want an order gone; return its number. Asking twice is asking once.
 
-    An order that moved to another price goes on in its successor, which is meant then.
+    An order that moved to another price goes on in its successor, which is meant then. An exit of a
+    group that somebody cancels is not placed again.
 
     Raises:
         OrderStatusError: no such order.
@@ -242,6 +246,7 @@ def cancel(desk: "Desk", command: Cancel) -> int:
             client_order_id=order.client_order_id,
             code="ALREADY_ENDED",
         )
+    release(desk, [order], by, reason)
     want_gone(desk, order, by[:ID_LENGTH_MAX], reason[:200])
     return order.number
 
@@ -339,7 +344,11 @@ __all__ = [
     "REPLACES_OPEN_MAX",
     "adopt",
     "cancel",
+    "check_broker",
     "define",
+    "existing_order",
+    "instrument_of",
+    "named",
     "replace",
     "resolve",
     "set_opening_balance",

@@ -20,11 +20,16 @@ from msgspec import Struct
 from holdfast.domain import (
     accounts,
     alerts,
+    brackets,
     commands,
     externals,
     flattening,
+    grouping,
     hearing,
     inputs,
+    oco,
+    pairs,
+    position_orders,
     requoting,
     sweeping,
     switches,
@@ -43,11 +48,12 @@ from holdfast.domain.outbox import CAUSES, effect_of
 from holdfast.domain.queries import Queries
 from holdfast.domain.quotes import Quote
 from holdfast.domain.refusals import record_refusal
-from holdfast.domain.reports import LookupResult
+from holdfast.domain.reports import Accepted, LookupResult
 from holdfast.domain.requoting import follow
 from holdfast.domain.sanity import UnusableError, usable_sighting
 from holdfast.domain.settings import Settings
-from holdfast.domain.state import FORMAT, State
+from holdfast.domain.state import State
+from holdfast.domain.stored import FORMAT
 from holdfast.domain.sweeping import abandon, due_ns
 from holdfast.domain.switches import settle
 from holdfast.domain.values import Condition, Side
@@ -59,14 +65,15 @@ ARCHIVED_PER_STEP_MAX: Final = 1_000
 # Archiving begins this far above the bound, so that it is done in batches.
 ARCHIVE_SLACK: Final = 512
 # Looks at what a step touched, each of which may touch more: a cancel, then its order's successor.
-CONTROL_ROUNDS_MAX: Final = 8
+CONTROL_ROUNDS_MAX: Final = 16
 
 
 class Decision(Struct):
     """What a step decided: events to make durable, then effects to carry out.
 
     For a command, `number` is the order it is about (`numbers` where there are several), `error`
-    its refusal, and `repeat` says that it named an order that existed already.
+    its refusal, and `repeat` says that it named an order that existed already. `group` is the group
+    that it is about.
     """
 
     events: list[e.AnyEvent]
@@ -75,6 +82,7 @@ class Decision(Struct):
     error: HoldfastError | None = None
     repeat: bool = False
     numbers: tuple[int, ...] = ()
+    group: int = 0
 
 
 class Desk(Queries):
@@ -114,8 +122,8 @@ class Desk(Queries):
 
     def next_deadline(self) -> int | None:
         """Return the desk time at which to tick next, or None."""
-        due = self.state.next_due_ns()
-        for other in (due_ns(self), switches.due_ns(self)):
+        due = self.state.alarms.next_ns()
+        for other in (due_ns(self), switches.due_ns(self), grouping.due_ns(self)):
             if other is not None and (due is None or other < due):
                 due = other
         return due
@@ -139,7 +147,8 @@ class Desk(Queries):
                 if error.code == "REDUCE_ONLY_EXCEEDED":
                     look_first(self, given)
             return decision
-        self._control()
+        if type(given) is not inputs.Connected:  # what a start begins with; the next input acts
+            self._control()
         return decision
 
     def _control(self) -> None:
@@ -152,7 +161,8 @@ class Desk(Queries):
                     follow(self, order)
                     abandon(self, order)
             settle(self)
-            if not self._touched:
+            grouping.settle(self)
+            if not self._touched and not self.state.groups.stirred:
                 return
         raise AssertionError(f"control of the desk did not come to rest: {list(self._touched)}")
 
@@ -223,6 +233,10 @@ class Desk(Queries):
         """Say which orders a command is about."""
         self._decision.numbers = numbers
 
+    def result_group(self, group: int, *, repeat: bool = False) -> None:
+        """Say which group a command is about, and whether it was there before."""
+        self._decision.group, self._decision.repeat = group, repeat
+
     def _submit(self, given: inputs.Submit) -> None:
         decision = self._decision
         decision.number, decision.repeat = commands.submit(self, given)
@@ -254,6 +268,8 @@ class Desk(Queries):
             anomaly(self, "ANSWER_WITHOUT_ORDER", f"an answer for order {given.number}")
             return
         absorb_answer(self, order, given)
+        if isinstance(given.outcome, Accepted) and given.outcome.children:
+            pairs.meet(self, order, given.outcome.children)
         self.control(order)
 
     def _looked(self, given: inputs.Looked) -> None:
@@ -267,6 +283,8 @@ class Desk(Queries):
             anomaly(self, "UNUSABLE_REPORT", f"{given.result}: {error}"[:500], given.number)
             result = LookupResult(text="unusable")
         absorb_lookup(self, order, msgspec.structs.replace(given, result=result))
+        for sighting in result.sightings:
+            pairs.meet(self, order, sighting.snapshot.children)
         self.control(order)
 
     def _connected(self, given: inputs.Connected) -> None:
@@ -277,6 +295,7 @@ class Desk(Queries):
             at_ns=self.now_ns,
             wall_offset_ns=given.wall_offset_ns,
             retry_at_ns=self.now_ns,
+            down_ns=self.now_ns - self.state.stored.at_ns,
             version=given.version,
             config=given.config,
         )
@@ -344,6 +363,13 @@ _STEPS: Final[dict[type, Callable[[Desk, Any], None]]] = {
     inputs.AccountSeen: accounts.account_seen,
     inputs.AdoptExternal: externals.adopt_external,
     inputs.Checked: hearing.checked,
+    inputs.PlaceBracket: brackets.place_bracket,
+    inputs.PlaceOco: oco.place_oco,
+    inputs.Protect: position_orders.protect,
+    inputs.ClosePosition: position_orders.close_position,
+    inputs.CancelPositionOrders: position_orders.cancel_position_orders,
+    inputs.CloseGroup: position_orders.close_group,
+    inputs.SeenElsewhere: position_orders.seen_elsewhere,
 }
 
 __all__ = [

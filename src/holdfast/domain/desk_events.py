@@ -53,11 +53,13 @@ class ClockStepped(Event, frozen=True, kw_only=True, tag="clock_stepped"):
 class DeskResumed(Event, frozen=True, kw_only=True, tag="desk_resumed"):
     """The desk was loaded from its journal; every request in flight has an unknown outcome.
 
-    `version` and `config` are those of the program that goes on; see `DeskOpened`.
+    `version` and `config` are those of the program that goes on; see `DeskOpened`. `down_ns` is how
+    long it is since the last record: time in which nobody could do anything.
     """
 
     wall_offset_ns: int
     retry_at_ns: int
+    down_ns: int = 0
     version: str = ""
     config: str = ""
 

@@ -13,9 +13,9 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
     submit = Wish(
         wish=0,
         kind=WishKind.SUBMIT,
-        stage=Stage.WAITING,
+        stage=Stage.QUEUED if event.rides else Stage.WAITING,
         sent_ns=event.at_ns,
-        due_ns=event.deadline_ns,
+        due_ns=0 if event.rides else event.deadline_ns,
         not_after_ns=event.not_after_ns,
     )
     return _begun(
@@ -28,6 +28,11 @@ def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:
         reducing=event.reducing,
         estimate=event.quote.taken(event.terms.side) if event.quote is not None else None,
         succeeds=event.succeeds,
+        group=event.group,
+        twin=event.twin,
+        link=event.link,
+        attached=event.attached,
+        rides=event.rides,
         wishes=[submit],
     )
 

@@ -21,6 +21,14 @@ from holdfast.domain.desk_events import (
     OrderRecalled,
     OrdersArchived,
 )
+from holdfast.domain.group_events import (
+    ExitTerms,
+    GroupExitChanged,
+    GroupOpened,
+    GroupPhaseChanged,
+    GroupQuantityChanged,
+    HeldElsewhere,
+)
 from holdfast.domain.order_events import (
     AliveReported,
     BrokerOrderEnded,
@@ -131,6 +139,11 @@ AnyEvent: TypeAlias = (
     | RequoteDecided
     | RequoteDropped
     | StatusChecked
+    | GroupOpened
+    | GroupPhaseChanged
+    | GroupExitChanged
+    | GroupQuantityChanged
+    | HeldElsewhere
 )
 
 KINDS: Final[dict[type, str]] = {
@@ -158,9 +171,15 @@ __all__ = [
     "DeskResumed",
     "Event",
     "ExecutionCorrected",
+    "ExitTerms",
     "ExternalAdopted",
     "FlattenEnded",
     "FlattenStarted",
+    "GroupExitChanged",
+    "GroupOpened",
+    "GroupPhaseChanged",
+    "GroupQuantityChanged",
+    "HeldElsewhere",
     "InstrumentDefined",
     "KillSwitchEngaged",
     "KillSwitchReleased",

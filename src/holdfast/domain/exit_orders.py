@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
+from holdfast.domain.group import Group
 from holdfast.domain.pricing import ceil_to, floor_to
 from holdfast.domain.quotes import Quote, fresh_quote
 from holdfast.domain.requests import OrderTerms
@@ -31,10 +32,17 @@ _FOR_MARKET: Final = (TimeInForce.GTC, TimeInForce.DAY, TimeInForce.IOC)
 _FOR_LIMIT: Final = (TimeInForce.IOC, TimeInForce.GTC, TimeInForce.DAY)
 
 
-def submit_exit(desk: "Desk", symbol: str, side: Side, quantity: Decimal, role: str) -> int:
+def submit_exit(
+    desk: "Desk",
+    symbol: str,
+    side: Side,
+    quantity: Decimal,
+    role: str,
+    group: Group | None = None,
+) -> int:
     """Send a reduce-only order for a policy; return its number, 0 where only a quote is missing.
 
-    The caller answers for its size: no limit is asked.
+    The caller answers for its size: no limit is asked. With a `group` it is a member there.
     """
     at_market, quote, price = _goes_to_market(desk), None, None
     if not at_market:
@@ -61,9 +69,12 @@ def submit_exit(desk: "Desk", symbol: str, side: Side, quantity: Decimal, role: 
             terms=terms,
             deadline_ns=now + settings.ack_wait_ms * NS_PER_MS,
             not_after_ns=now + settings.send_wait_ms * NS_PER_MS,
+            strategy=group.strategy if group is not None else "",
             role=role,
             reducing=True,
             quote=quote,
+            group=group.group if group is not None else 0,
+            turn=group.slot(role).submits + 1 if group is not None else 0,
         )
     )
     return number

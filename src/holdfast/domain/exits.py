@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain.exposure import NO_WEIGHT, Weight, is_exit
+from holdfast.domain.group import STOP, TARGET
 from holdfast.domain.inputs import Input, Replace, Submit
 from holdfast.domain.order import Order, Stage
 from holdfast.domain.refusals import refused
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
 # The roles of what a group places to guard a position.
-_GUARDS: Final = frozenset({"stop", "target"})
+_GUARDS: Final = frozenset({STOP, TARGET})
 
 
 def is_way_out(desk: "Desk", terms: OrderTerms, *, force: bool = False) -> bool:

@@ -4,7 +4,8 @@ Rule 1: it is derived. A desk that is loaded counts its orders anew and holds th
 Rule 2: an order weighs what could at worst come of it: pending and unknown ones like any other,
 a replace in flight with the larger of both terms, and one that ended with what it is said to have
 filled and is not booked yet.
-Rule 3: exits cost nothing; of all others it is the full value, before any margin rate.
+Rule 3: exits cost nothing, and two of a pair for the same units count once; of all others it is
+the full value, before any margin rate.
 Rule 4: an order that changed is weighed when somebody asks, and not for each of its events. One
 that came and went in between, as most do, never is.
 
@@ -183,6 +184,8 @@ def weigh(order: Order, multiplier: Decimal) -> Weight:
     else:  # what `most_open` comes to, for most orders
         quantity = max(sub(order.quantity, order.filled_quantity), ZERO)
     abandoned = order.condition is Condition.ABANDONED
+    if order.twin:
+        return NO_WEIGHT
     if is_exit(order):
         return Weight(quantity, quantity, ZERO, order.submitted_ns, abandoned)
     price = in_force = unit_price(terms, order.estimate)

@@ -1,13 +1,18 @@
-"""What the desk hears without having asked for one order: reports, polls, and callers' checks."""
+"""What the desk hears without having asked for one order: reports, polls, and callers' checks.
 
-from typing import TYPE_CHECKING
+Rule: what contradicts the history or cannot be used is recorded, but a flood of the same is not a
+flood of records. Whatever is about money is told apart by its execution and recorded for itself.
+"""
+
+from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import inputs
 from holdfast.domain.order import Order
+from holdfast.domain.pairs import meet
 from holdfast.domain.reporting import absorb
-from holdfast.domain.reports import Execution, Report, Snapshot
-from holdfast.domain.sanity import UnusableError, usable
+from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
+from holdfast.domain.sanity import TEXT_LENGTH_MAX, UnusableError, usable
 from holdfast.domain.snapshots import absorb_poll
 from holdfast.domain.trades import book_trade
 from holdfast.domain.work import NS_PER_MS, anomaly
@@ -15,25 +20,82 @@ from holdfast.domain.work import NS_PER_MS, anomaly
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
+# The same anomaly is written once in so long; what came between is counted.
+ANOMALY_APART_MS: Final = 60_000
+# Anomalies that are told apart; beyond them it is the code alone, but for those about money.
+ANOMALIES_APART_MAX: Final = 1_000
+
+_MONEY: Final = frozenset({ReportKind.TRADE, ReportKind.TRADE_CORRECT, ReportKind.TRADE_CANCEL})
+
 
 def reported(desk: "Desk", given: inputs.Reported) -> None:
-    """Take one message of the stream."""
+    """Take one message of the stream; one that cannot be used has its order looked up."""
     try:
         report = usable(given.report)
     except UnusableError as error:
-        anomaly(desk, "UNUSABLE_REPORT", f"{given.report}: {error}"[:500])
+        order = _named(desk, given.report)
+        if _record(desk, "UNUSABLE_REPORT", given.report, f"{given.report}: {error}", order):
+            _ask_instead(desk, order, given.report)
         return
     order = _named(desk, report)
     if order is None:
-        anomaly(
-            desk,
-            "UNKNOWN_ORDER",
+        text = (
             f"a {report.kind} report of {report.broker_order_id or report.wire_id!r}, "
-            "which is no order of this desk",
+            "which is no order of this desk"
         )
+        _record(desk, "UNKNOWN_ORDER", report, text, None)
+        return
+    if report.kind is ReportKind.TRADE and not _counts(report.execution):
+        text = f"a trade with nothing to count, or no id to count it once by: {report}"
+        if _record(desk, "UNUSABLE_TRADE", report, text, order):
+            _ask_instead(desk, order, report)
         return
     absorb(desk, order, report)
     desk.control(order)
+
+
+def _ask_instead(desk: "Desk", order: Order | None, said: Report) -> None:
+    if order is not None and (said.kind in _MONEY or not order.is_terminal):
+        desk.look_up(order, "a report that cannot be used")
+
+
+def _record(
+    desk: "Desk", code: str, said: Report | Execution | Snapshot, text: str, order: Order | None
+) -> bool:
+    """Record an anomaly, unless the same one was recorded a moment ago; tell whether it was."""
+    odd, key, is_money = desk.memo.odd, *_told_apart(code, said, order)
+    apart_ns = ANOMALY_APART_MS * NS_PER_MS
+    if key not in odd and len(odd) >= ANOMALIES_APART_MAX:
+        oldest = next(iter(odd))
+        if is_money or desk.now_ns - odd[oldest][0] >= apart_ns:
+            del odd[oldest]
+        else:
+            key = code
+    last_ns, repeats = odd.get(key, (-apart_ns, 0))
+    if desk.now_ns - last_ns < apart_ns:
+        odd[key] = (last_ns, repeats + 1)
+        return False
+    odd.pop(key, None)  # so that the one recorded longest ago comes first
+    odd[key] = (desk.now_ns, 0)
+    more = f" ({repeats} more like it since the last one shown)" if repeats else ""
+    anomaly(desk, code, f"{text[: 500 - len(more)]}{more}", order.number if order else 0)
+    return True
+
+
+def _told_apart(
+    code: str, said: Report | Execution | Snapshot, order: Order | None
+) -> tuple[str, bool]:
+    """Return what makes an anomaly the same as another, and whether it is about money."""
+    if isinstance(said, Execution):
+        return f"{code} {order.number if order else 0} {said.execution_id}", True
+    ids = f"{said.broker_order_id[:TEXT_LENGTH_MAX]} {said.wire_id[:TEXT_LENGTH_MAX]}"
+    name = order.number if order is not None else ids
+    if isinstance(said, Snapshot):
+        return f"{code} {name}", False
+    if said.kind not in _MONEY:
+        return f"{code} {name} {said.kind}", False
+    traded = said.execution.execution_id if said.execution is not None else ""
+    return f"{code} {name} {said.kind} {traded} {said.execution_ref}", True
 
 
 def _named(desk: "Desk", said: Report | Snapshot) -> Order | None:
@@ -62,6 +124,7 @@ def polled(desk: "Desk", given: inputs.Polled) -> None:
         listed.add(order.number)
         if _can_use(desk, snapshot, order):
             absorb_poll(desk, order, usable(snapshot), given.asked_ns)
+            meet(desk, order, snapshot.children)
             desk.touch(order.number)
     if given.complete:
         desk.memo.reconciled = True
@@ -84,11 +147,19 @@ def checked(desk: "Desk", given: inputs.Checked) -> None:
 
 def _can_use(desk: "Desk", said: Execution | Snapshot, order: Order) -> bool:
     try:
-        usable(said)
+        said = usable(said)
     except UnusableError as error:
-        anomaly(desk, "UNUSABLE_REPORT", f"{said}: {error}"[:500], order.number)
+        _record(desk, "UNUSABLE_REPORT", said, f"{said}: {error}", order)
+        return False
+    if isinstance(said, Execution) and not _counts(said):
+        text = f"nothing to count, or no id to count it once by: {said}"
+        _record(desk, "UNUSABLE_TRADE", said, text, order)
         return False
     return True
+
+
+def _counts(trade: Execution | None) -> bool:
+    return trade is not None and trade.quantity > 0 and bool(trade.execution_id)
 
 
 def _ask_for_missing(desk: "Desk", listed: set[int], asked_ns: int) -> None:

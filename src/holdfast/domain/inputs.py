@@ -165,6 +165,96 @@ class AdoptExternal(Struct, frozen=True, gc=False, kw_only=True):
     asked_ns: int
 
 
+class PlaceBracket(Struct, frozen=True, gc=False, kw_only=True):
+    """An entry with the exits that protect it, of which one may be missing.
+
+    `side` is the entry's. Prices are aligned to the tick before anything is checked. A market entry
+    has no `entry_price`. The stop is at `stop_loss_price`, with `stop_limit_price` a stop limit
+    order, or follows the market at the distance `trail`. The entry is cancelled after
+    `entry_timeout_ms`; 0 is never, None leaves it to the desk.
+    """
+
+    symbol: str
+    side: str
+    quantity: Amount
+    entry_type: str = "limit"
+    entry_price: Amount | None = None
+    stop_loss_price: Amount | None = None
+    stop_limit_price: Amount | None = None
+    trail: Amount | None = None
+    take_profit_price: Amount | None = None
+    entry_timeout_ms: int | None = None
+    time_in_force: str = "gtc"
+    strategy: str = ""
+    client_order_id: str | None = None
+    idempotency_key: str | None = None
+
+
+class PlaceOco(Struct, frozen=True, gc=False, kw_only=True):
+    """Two exits for the same units of a position, of which one trades; `side` is theirs."""
+
+    symbol: str
+    side: str
+    quantity: Amount
+    limit_price: Amount
+    stop_price: Amount
+    stop_limit_price: Amount | None = None
+    strategy: str = ""
+    idempotency_key: str | None = None
+
+
+class Protect(Struct, frozen=True, gc=False, kw_only=True):
+    """A stop (`role` is `stop`) or a target for a position; without a quantity for all of it."""
+
+    symbol: str
+    role: Literal["stop", "target"]
+    stop_price: Amount | None = None
+    limit_price: Amount | None = None
+    trail: Amount | None = None
+    quantity: Amount | None = None
+    strategy: str = ""
+    by: str = ""
+
+
+class ClosePosition(Struct, frozen=True, gc=False, kw_only=True):
+    """Close a position, all of it without a quantity; at the market without a limit price."""
+
+    symbol: str
+    quantity: Amount | None = None
+    limit_price: Amount | None = None
+    strategy: str = ""
+    by: str = ""
+    reason: str = ""
+    idempotency_key: str | None = None
+
+
+class CancelPositionOrders(Struct, frozen=True, gc=False, kw_only=True):
+    """Cancel the orders around a position, of the kinds that are named: stop, target, entry.
+
+    Who cancels a stop or a target no longer wants it: it is not placed again.
+    """
+
+    symbol: str
+    kinds: tuple[str, ...] = ("stop", "target", "entry")
+    by: str = ""
+    reason: str = ""
+
+
+class CloseGroup(Struct, frozen=True, gc=False, kw_only=True):
+    """Cancel what works of a group and close what it holds."""
+
+    group: int
+    by: str
+    reason: str
+
+
+class SeenElsewhere(Struct, frozen=True, gc=False, kw_only=True):
+    """What the account holds in a symbol by nobody's desk, signed; see `HeldElsewhere`."""
+
+    symbol: str
+    quantity: Decimal
+
+
 class Answer(Struct, frozen=True, gc=False, kw_only=True):
     """How a submit, cancel or replace ended, as the account link saw it."""
 
@@ -268,6 +358,12 @@ Command: TypeAlias = (
     | Flatten
     | StopFlatten
     | Raise
+    | PlaceBracket
+    | PlaceOco
+    | Protect
+    | ClosePosition
+    | CancelPositionOrders
+    | CloseGroup
 )
 Input: TypeAlias = (
     Command
@@ -281,6 +377,7 @@ Input: TypeAlias = (
     | Quoted
     | AccountSeen
     | AdoptExternal
+    | SeenElsewhere
     | Connected
     | Resume
     | ClockStep

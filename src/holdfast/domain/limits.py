@@ -122,6 +122,7 @@ def check_entry(desk: "Desk", entry: Entry, *, is_new: bool = True) -> None:
         OrderRefused: with the limit's code.
     """
     check_open(desk, is_new=is_new)
+    _check_protected(desk)
     if entry.terms.symbol in desk.guard.flattening:
         raise refused(
             "FLATTENING",
@@ -136,6 +137,19 @@ def check_entry(desk: "Desk", entry: Entry, *, is_new: bool = True) -> None:
     for check in known[1]:
         if is_new or check not in _OF_NEW_ORDERS:
             check(desk, limits, entry)
+
+
+def _check_protected(desk: "Desk") -> None:
+    """Nothing opens while a position that could not be protected is being closed."""
+    groups = desk.state.groups.open() if desk.state.groups else ()
+    failed = next((group for group in groups if group.is_failing), None)
+    if failed is not None:
+        raise refused(
+            "UNPROTECTED",
+            "entries pass again once it is flat",
+            symbol=failed.symbol,
+            group=failed.group,
+        )
 
 
 def checks_of(limits: Limits) -> tuple[Check, ...]:

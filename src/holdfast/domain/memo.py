@@ -16,7 +16,10 @@ class Memo(Struct, kw_only=True):
     was last enforced, and `unstopped` whether it left an entry for later; `flatten_ns` is when each
     flattening wants to go on. `stayed` is the limit, by order, that last kept a pegged order from
     moving. `alerts` are a minute and how many callers raised in it, `unraised` what was too many.
-    `strangers` are the broker orders that could not be adopted.
+    `group_ns` is when each group wants a look, `odd_ns` since when exits that the broker sizes are
+    not what is due, `trailed_ns` when a stop last moved after the market.
+    `strangers` are the broker orders that could not be adopted. `odd` tells of each anomaly that a
+    broker may repeat when it was last recorded, and how often it came since.
     """
 
     reconciled: bool = True
@@ -30,4 +33,8 @@ class Memo(Struct, kw_only=True):
     stayed: dict[int, str] = msgspec.field(default_factory=dict)
     alerts: tuple[int, int] = (0, 0)
     unraised: int = 0
+    group_ns: dict[int, int] = msgspec.field(default_factory=dict)
+    odd_ns: dict[int, int] = msgspec.field(default_factory=dict)
+    trailed_ns: dict[int, int] = msgspec.field(default_factory=dict)
     strangers: dict[str, None] = msgspec.field(default_factory=dict)
+    odd: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)

@@ -120,6 +120,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     successor gets once the cancel is confirmed, `successor` that order's number, and `began_ns`
     is when the first of such a chain was created. `refusal` is why the last cancel or replace was
     refused.
+    A member of a `group` is a `twin` where another exit is for the same units, and `rides` with the
+    order in whose call it goes out: one with a `link`, to which it is `attached`.
     """
 
     number: int
@@ -134,6 +136,11 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     role: str = ""
     reducing: bool = False
     external: bool = False
+    group: int = 0
+    twin: bool = False
+    link: str = ""
+    attached: tuple[int, ...] = ()
+    rides: int = 0
     estimate: Decimal | None = None
     succeeds: int = 0
     successor: int = 0
@@ -156,6 +163,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     gone_ns: int = 0
     cancel_refusals: int = 0
     cancel_refused_ns: int = 0
+    replace_refusals: int = 0
     held: Snapshot | None = None
     held_until_ns: int = 0
     lookup: Lookup | None = None

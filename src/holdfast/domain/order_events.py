@@ -16,6 +16,10 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     last be sent. An empty `client_order_id` is the wire id itself. `reducing` says that it was let
     through as an exit, `forced` that the caller overruled a limit. `role` tells what a policy made
     it for, `succeeds` whose remainder it takes over. `quote` is the one that its checks used.
+
+    A member of a `group` is the `turn`-th order of its role there, which names it on the wire.
+    `twin` says that another exit of its group is for the same units. With `link` the orders
+    `attached` go out in the same call; such an order names in `rides` the one that it goes with.
     """
 
     number: int
@@ -30,6 +34,12 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     forced: bool = False
     succeeds: int = 0
     quote: Quote | None = None
+    group: int = 0
+    turn: int = 0
+    twin: bool = False
+    link: str = ""
+    attached: tuple[int, ...] = ()
+    rides: int = 0
 
 
 class OrderAdopted(Event, frozen=True, kw_only=True, tag="order_adopted"):

@@ -5,7 +5,14 @@ from typing import Final
 import msgspec
 
 from holdfast.domain import events as e
-from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.effects import (
+    Attached,
+    CancelOrder,
+    Effect,
+    LookupOrder,
+    ReplaceOrder,
+    SubmitOrder,
+)
 from holdfast.domain.exposure import is_exit
 from holdfast.domain.order import Order, Wish, WishKind
 from holdfast.domain.requests import OrderTerms
@@ -18,28 +25,40 @@ CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})
 def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
     """Return what has to be done because of an event, or None."""
     if isinstance(event, e.OrderSubmitted):
+        if event.rides:
+            return None
         return SubmitOrder(
             number=event.number,
             wish=0,
             attempt=1,
-            wire_id=state.wire_id(event.number),
+            wire_id=state.wire_id_of(event),
             terms=event.terms,
             not_after_ns=event.not_after_ns,
             sent_ns=event.at_ns,
             role=event.role,
             reducing=event.reducing or event.terms.reduce_only,
+            link=event.link,
+            attached=_attached(state, event.attached),
         )
     if isinstance(event, e.WishSent):
         order = state.order(event.number)
         wish = order.wish(event.wish) if order is not None else None
-        return _request(order, wish) if order is not None and wish is not None else None
+        return _request(state, order, wish) if order is not None and wish is not None else None
     if isinstance(event, e.LookupStarted):
         order = state.order(event.number)
         return _lookup(order, event.attempt) if order is not None else None
     return None
 
 
-def _request(order: Order, wish: Wish) -> Effect:
+def _attached(state: State, numbers: tuple[int, ...]) -> tuple[Attached, ...]:
+    orders = [order for number in numbers if (order := state.peek(number)) is not None]
+    return tuple(
+        Attached(number=one.number, role=one.role, wire_id=one.wire_id, terms=one.asked)
+        for one in orders
+    )
+
+
+def _request(state: State, order: Order, wish: Wish) -> Effect:
     wire_id = order.wish_wire_id(wish.wish)
     if wish.kind is WishKind.SUBMIT:
         return SubmitOrder(
@@ -52,6 +71,8 @@ def _request(order: Order, wish: Wish) -> Effect:
             sent_ns=wish.sent_ns,
             role=order.role,
             reducing=is_exit(order),
+            link=order.link,
+            attached=_attached(state, order.attached),
         )
     if wish.kind is WishKind.CANCEL:
         return CancelOrder(

@@ -24,6 +24,7 @@ class Label(Struct, frozen=True, gc=False):
     client_order_id: str
     wire_id: str
     adopted: bool = False
+    group: int = 0
     external: bool = False
     idempotency_key: str = ""
     status: Status = Status.NEW
@@ -55,7 +56,7 @@ def pack(order: Order) -> bytes:
 
 def names_of(order: Order | Label) -> tuple[str, ...]:
     """Return every name by which an input may mean an order, prefixed by its kind."""
-    names = [f"w:{order.wire_id}"] if order.adopted else []
+    names = [f"w:{order.wire_id}"] if order.adopted or order.group else []
     if order.external or order.client_order_id != order.wire_id:
         names.append(f"c:{order.client_order_id}")
     if order.idempotency_key:

@@ -175,6 +175,29 @@ class AlertRules(Struct, frozen=True, gc=False, kw_only=True):
         bounded(self, 0, "cancel_rate_pct", "orders_min", "timeouts_max")
 
 
+class GroupRules(Struct, frozen=True, gc=False, kw_only=True):
+    """How groups protect.
+
+    What an entry filled is covered within `unprotected_max_ms`, of time in which the market is
+    open and the broker answers, or it is flattened; also where placing its stop failed
+    `attempts_max` times in a row. `entry_timeout_ms` is how long an entry may take that names no
+    time of its own (0: for ever). `linked_grace_ms` is how long exits that the broker sizes may be
+    of another size than is due. A stop that follows the market here moves no sooner than
+    `trail_interval_ms` after the last time.
+    """
+
+    unprotected_max_ms: int = 10_000
+    attempts_max: int = 3
+    entry_timeout_ms: int = 60_000
+    linked_grace_ms: int = 5_000
+    trail_interval_ms: int = 1_000
+
+    def __post_init__(self) -> None:
+        """Refuse to protect never, or without an attempt."""
+        bounded(self, 1, "unprotected_max_ms", "attempts_max")
+        bounded(self, 0, "entry_timeout_ms", "linked_grace_ms", "trail_interval_ms")
+
+
 class DayRules(Struct, frozen=True, gc=False, kw_only=True):
     """When a trading day begins: `start` as HH:MM in the time zone `zone`."""
 
@@ -197,6 +220,7 @@ class Policies(Struct, frozen=True, kw_only=True):
     requote: RequoteRules = RequoteRules()
     alerts: AlertRules = AlertRules()
     day: DayRules = DayRules()
+    groups: GroupRules = GroupRules()
     sessions: dict[str, Session] = msgspec.field(default_factory=dict)
     quote_age_max_ms: int = 5_000
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
-from holdfast.domain.inputs import Input, Replace, Submit
+from holdfast.domain.inputs import Input, PlaceBracket, PlaceOco, Protect, Replace, Submit
 from holdfast.domain.values import plain
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import OrderRefused
@@ -22,6 +22,8 @@ CODES: Final[Mapping[str, str]] = {
     "KILL_SWITCH": "the kill switch is engaged; no entry goes out until somebody releases it",
     "BREAKER_OPEN": "the circuit breaker is open; entries wait until it closes",
     "FLATTENING": "the position of this symbol is being closed; entries wait until it is flat",
+    "UNPROTECTED": "a position could not be protected and is being closed; nothing opens meanwhile",
+    "GROUP_OPPOSES": "the desk has a position or a group of the other direction in this symbol",
     "ORDER_QUANTITY": "the order is larger than one order may be",
     "ORDER_NOTIONAL": "the order is worth more than one order may be",
     "POSITION": "the position could become larger than it may, with all that is open on that side",
@@ -89,6 +91,14 @@ def _what(desk: "Desk", given: Input) -> dict[str, str] | None:
             "quantity": str(size)[:64],
             "strategy": request.strategy,
             "client_order_id": request.client_order_id or "",
+        }
+    if isinstance(given, PlaceBracket | PlaceOco | Protect):
+        return {
+            "symbol": given.symbol[:64],
+            "side": "" if isinstance(given, Protect) else str(given.side)[:16],
+            "quantity": str(given.quantity)[:64],
+            "strategy": given.strategy,
+            "client_order_id": "",
         }
     order = desk.find(given.client_order_id) if isinstance(given, Replace) else None
     if order is None:

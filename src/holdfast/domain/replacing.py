@@ -12,11 +12,13 @@ import msgspec
 from holdfast.domain import events as e
 from holdfast.domain.exits import check_exit, fits
 from holdfast.domain.exposure import is_exit
+from holdfast.domain.group import STOP, TARGET, Group
 from holdfast.domain.inputs import Replace
 from holdfast.domain.limits import Entry, check_entry
 from holdfast.domain.order import Order, WishKind
 from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.values import ZERO, OrderType, Side, amount, sub
+from holdfast.domain.wanting import move_exit
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import InputError, OrderCancellationError, UnsupportedOrderTypeError
 
@@ -39,6 +41,12 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
     changes = _changes(desk, order, command)
     if not changes:
         return order.number
+    group = desk.state.groups.get(order.group) if order.group else None
+    if group is not None and order.role in {STOP, TARGET}:
+        move_exit(desk, group, order, changes)
+        return order.number
+    if group is not None and "limit_price" in changes:
+        check_entry_price(group, order, changes["limit_price"])
     opens = check_change(desk, order, changes)
     if sum(wish.kind is WishKind.REPLACE for wish in order.wishes) >= REPLACES_OPEN_MAX:
         raise OrderCancellationError(
@@ -58,6 +66,24 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
         )
     )
     return order.number
+
+
+def check_entry_price(group: Group, order: Order, price: Decimal) -> None:
+    """Refuse an entry a price beyond the stop or the target that it is to have.
+
+    Raises:
+        InputError: the price lies there.
+    """
+    for slot in group.wanted:
+        wanted = slot.exit
+        assert wanted is not None
+        bound = wanted.stop_price if slot.role == STOP else wanted.limit_price
+        below = (order.terms.side is Side.BUY) is (slot.role == STOP)
+        if bound is not None and ((price <= bound) if below else (price >= bound)):
+            raise InputError(
+                f"limit_price is {price}, and the {slot.role} of group {group.group} is at "
+                f"{bound}; the entry must lie between its stop and its target"
+            )
 
 
 def _check_replaceable(desk: "Desk", order: Order) -> None:

@@ -51,6 +51,8 @@ def quoted(desk: "Desk", given: Quoted) -> None:
         if quote.at_ns > desk.now_ns:  # or it would stay fresh for ever
             quote = msgspec.structs.replace(quote, at_ns=desk.now_ns)
         desk.quotes[quote.symbol] = quote
+        if desk.state.groups:
+            desk.state.groups.stir(quote.symbol)
         followers = desk.state.pegged.get(quote.symbol)
         if followers and desk.memo.reconciled:
             for _, order in sorted(followers.items()):
@@ -97,6 +99,15 @@ def is_open(desk: "Desk", symbol: str) -> bool:
     """Tell whether a symbol trades now."""
     session = session_of(desk, symbol)
     return session is None or session.is_open(desk.wall_ns)
+
+
+def age_ns(desk: "Desk", symbol: str, since_ns: int) -> int:
+    """Return the trading time since a moment of desk time."""
+    session = session_of(desk, symbol)
+    if session is None:
+        return desk.now_ns - since_ns
+    offset_ns = desk.state.stored.wall_offset_ns
+    return session.open_ns(since_ns + offset_ns, desk.wall_ns)
 
 
 def _move(desk: "Desk", order: Order) -> None:

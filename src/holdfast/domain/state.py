@@ -7,54 +7,31 @@ waits in `finished` until it is archived; a name that means it unpacks it. Packi
 a desk reads, folds and dumps the same whether or not it rested.
 """
 
-import heapq
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
 from holdfast.domain import events as e
+from holdfast.domain.alarms import Alarms
 from holdfast.domain.entering import adopted_order, external_order, new_order, succeed
 from holdfast.domain.executions import Change
 from holdfast.domain.exposure import Exposure, grown_by, worth
 from holdfast.domain.fold import fold
-from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, Guard, count_ended
+from holdfast.domain.fold_groups import is_doubtful
+from holdfast.domain.group import TARGET, Group
+from holdfast.domain.group_book import GROUP_EVENTS, GroupBook
+from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, count_ended
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.packing import label, names_of, pack, unpack
 from holdfast.domain.positions import Position
 from holdfast.domain.resting import Resting
+from holdfast.domain.stored import Stored, encode, load
+from holdfast.domain.tallies import TallyBook
 from holdfast.domain.values import ONE, TERMINAL, Side, Status, rounded_add
-
-# Raised with every change of meaning in what `dump` writes; another number is folded anew.
-FORMAT: Final = 3
-
-
-class Stored(Struct, kw_only=True, omit_defaults=True):
-    """The part of a desk that its snapshot holds."""
-
-    name: str = ""
-    epoch: str = ""
-    account: str = ""
-    currency: str = ""
-    mode: str = "paper"
-    next_number: int = 1
-    wall_offset_ns: int = 0
-    at_ns: int = 0
-    archived: int = 0
-    instruments: dict[str, Instrument] = msgspec.field(default_factory=dict)
-    positions: dict[str, Position] = msgspec.field(default_factory=dict)
-    traded: dict[str, int] = msgspec.field(default_factory=dict)
-    anomalies: dict[str, int] = msgspec.field(default_factory=dict)
-    guard: Guard = msgspec.field(default_factory=Guard)
-    orders: list[msgspec.Raw] = msgspec.field(default_factory=list)
-
-
-_load: Final = msgspec.json.Decoder(Stored).decode
-_encode: Final = msgspec.json.Encoder()
 
 
 class State:
@@ -74,9 +51,10 @@ class State:
         self.pegged: dict[str, dict[int, Order]] = {}
         self.exposure = Exposure(self.multiplier)
         self.resting: dict[str, tuple[Resting, Resting]] = {}
+        self.groups = GroupBook(self.stored.groups, self.stored.elsewhere)
+        self.tallies = TallyBook(self.stored.tallies)
         self.wire_prefix = self._prefix()
-        self.timers: list[tuple[int, int]] = []
-        self.alarms: dict[int, int] = {}
+        self.alarms = Alarms()
         for body in self.stored.orders:
             self._index(unpack(body))
         self.stored.orders = []
@@ -84,16 +62,17 @@ class State:
 
     def dump(self) -> bytes:
         """Return everything stored as JSON, the same bytes for the same history."""
+        self.tallies.catch_up()
         bodies = dict(self.finished)
         for order in (*self.active.values(), *self.ended.values()):
             bodies[order.number] = pack(order)
         orders = [msgspec.Raw(bodies[number]) for number in sorted(bodies)]
-        return _encode.encode(msgspec.structs.replace(self.stored, orders=orders))
+        return encode(msgspec.structs.replace(self.stored, orders=orders))
 
     @classmethod
     def load(cls, body: bytes) -> "State":
         """Return the state that `dump` wrote."""
-        return cls(_load(body))
+        return cls(load(body))
 
     def order(self, number: int) -> Order | None:
         """Return an order in memory by its number, unpacked so that it may change."""
@@ -151,6 +130,12 @@ class State:
         """Return the wire id of an order's submit."""
         return f"{self.wire_prefix}{number}"
 
+    def wire_id_of(self, event: e.OrderSubmitted) -> str:
+        """Return the wire id of a new order: a member of a group is named after its place there."""
+        if event.group:
+            return f"{self.wire_prefix}g{event.group}.{event.role}.{event.turn}"
+        return self.wire_id(event.number)
+
     def _prefix(self) -> str:
         return f"{self.stored.epoch}-{self.stored.name}-"
 
@@ -165,20 +150,9 @@ class State:
         """Return what exits of that side may still trade, or have traded unbooked."""
         return self.exposure.of(symbol, side).exits
 
-    def next_due_ns(self) -> int | None:
-        """Return when an order next wants attention."""
-        while self.timers:
-            due, number = self.timers[0]
-            if self.alarms.get(number) == due:
-                return due
-            heapq.heappop(self.timers)
-        return None
-
     def pop_due(self, now_ns: int) -> Iterator[Order]:
         """Yield the orders that are due, earliest first, each once."""
-        while (due := self.next_due_ns()) is not None and due <= now_ns:
-            number = heapq.heappop(self.timers)[1]
-            del self.alarms[number]
+        for number in self.alarms.pop_due(now_ns):
             order = self.order(number)
             if order is not None:
                 yield order
@@ -191,18 +165,25 @@ class State:
             special(self, event)
             return
         number: int = event.number  # type: ignore[union-attr]  # all others are about an order
-        order = self.active.get(number) or self.order(number)
+        order = self.active.get(number)
+        is_late = order is None
         if order is None:
-            message = f"{type(event).__name__} of order {number}, which is not in memory"
-            raise LookupError(message)
+            order = self._late(event, number)
         before, terms = order.status, order.terms
         guard_fold = ORDER_FOLDS.get(type(event))
         if guard_fold is not None:
             guard_fold(self.stored.guard, event, order)
         instrument = self.stored.instruments.get(terms.symbol)
+        member = order.group
+        if member:
+            claimed, doubted = order.claimed_quantity, is_doubtful(order)
         changes = fold(order, event, instrument.lot if instrument is not None else ONE)
         if changes:
             self._trade(order, changes, instrument)
+        if member:
+            self.groups.follow(order, event, claimed, doubted=doubted)
+        elif self.groups:
+            self.groups.stir(terms.symbol)
         if order.status is not before:
             self.counts[before] -= 1
             self.counts[order.status] += 1
@@ -213,10 +194,21 @@ class State:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
         self._place(order)
+        if is_late and not order.is_exposed:
+            self.tallies.ended(order)
         if (order.terms is not terms or order.last_wish) and order.is_exposed:
             self.rest_of(terms.symbol, terms.side).add(order)
         if order.is_waiting or number in self.alarms or terms.expire_at_ns is not None:
             self.watch(order)
+
+    def _late(self, event: e.AnyEvent, number: int) -> Order:
+        """Return an order that was counted for good; it is counted anew once it has changed."""
+        order = self.order(number)
+        if order is None:
+            message = f"{type(event).__name__} of order {number}, which is not in memory"
+            raise LookupError(message)
+        self.tallies.take_out(order)
+        return order
 
     def _place(self, order: Order) -> None:
         """Keep an order where what may still trade is looked for, and what follows a price."""
@@ -228,17 +220,12 @@ class State:
 
     def watch(self, order: Order) -> None:
         """Set the timer of an order to when it next wants attention."""
-        due, number = order.next_due_ns(), order.number
+        due = order.next_due_ns()
         end_ns = order.terms.expire_at_ns
         if end_ns is not None and order.is_working and not (order.lookup or order.wanted_gone):
             end_ns -= self.stored.wall_offset_ns
             due = min(due or end_ns, end_ns)
-        if due:
-            if self.alarms.get(number) != due:
-                self.alarms[number] = due
-                heapq.heappush(self.timers, (due, number))
-        else:
-            self.alarms.pop(number, None)
+        self.alarms.set(order.number, due)
 
     def _trade(self, order: Order, changes: list[Change], instrument: Instrument | None) -> None:
         symbol = order.terms.symbol
@@ -248,6 +235,8 @@ class State:
         base = instrument.base if instrument is not None else ""
         before = position.book.quantity
         position.fold(order.number, order.terms.side, changes, base)
+        if order.group:
+            self.groups.traded(order, before, position.book.quantity)
         grown = grown_by(before, position.book.quantity)
         if grown:
             guard = self.stored.guard
@@ -266,6 +255,7 @@ class State:
         else:
             del self.active[number]
             self.ended[number] = order
+            self.tallies.ended(order)
             del self.by_symbol[order.terms.symbol][number]
             self.rest_of(order.terms.symbol, order.terms.side).drop(order)
             del self.by_strategy[order.strategy][number]
@@ -302,10 +292,14 @@ class State:
 
     def _guarded(self, event: e.AnyEvent) -> None:
         DESK_FOLDS[type(event)](self.stored.guard, event)
+        if isinstance(event, e.FlattenEnded):
+            self.groups.stir(event.symbol)
 
     def _submitted(self, event: e.OrderSubmitted) -> None:
         self._guarded(event)
-        order = new_order(event, self.wire_id(event.number))
+        order = new_order(event, self.wire_id_of(event))
+        if event.group:
+            self.groups.joined(order, event)
         before = self.order(event.succeeds) if event.succeeds else None
         if before is not None:
             succeed(order, before)
@@ -355,10 +349,27 @@ class State:
 
     def _resumed(self, event: e.DeskResumed) -> None:
         self._clock(event)
+        self.groups.resumed(event)
         for order in (*self.active.values(), *self.ended.values()):
             if order.wishes or order.lookup is not None:
                 order.resume(event.retry_at_ns)
                 self.watch(order)
+
+    def _grouped(self, event: e.AnyEvent) -> None:
+        self.groups.apply(event)
+        if isinstance(event, e.GroupOpened):
+            self.stored.next_group = event.group + 1
+        elif isinstance(event, e.GroupExitChanged):
+            self._pair(self.stored.groups[event.group])
+
+    def _pair(self, group: Group) -> None:
+        """Targets count for themselves once their group wants no stop for the same units."""
+        is_twin = len(group.wanted) > 1
+        for number in group.live:
+            order = self.order(number)
+            if order is not None and order.role == TARGET:
+                order.twin = is_twin
+                self.exposure.note(order)
 
     def _anomaly(self, event: e.AnomalyRecorded) -> None:
         self.stored.anomalies[event.code] = self.stored.anomalies.get(event.code, 0) + 1
@@ -381,6 +392,7 @@ class State:
 # What events do that are not about an order in memory, or not about it alone.
 _SPECIAL: Final[dict[type, Any]] = {
     **dict.fromkeys(DESK_FOLDS, State._guarded),
+    **dict.fromkeys(GROUP_EVENTS, State._grouped),
     e.DeskOpened: State._opened,
     e.InstrumentDefined: State._defined,
     e.OpeningBalanceSet: State._balance,

@@ -20,6 +20,7 @@ from holdfast.domain.order import Order, Stage
 from holdfast.domain.policies import StaleRules
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import ID_LENGTH_MAX, Condition
+from holdfast.domain.wanting import release
 from holdfast.domain.work import NS_PER_MS, backoff_ns
 from holdfast.errors import InputError, UnknownSymbolError
 
@@ -94,6 +95,8 @@ def cancel_all(desk: "Desk", given: CancelAll) -> None:
         and (given.leave_unprotected or not protects(desk, order))
     ]
     reason = given.reason or "cancel all"
+    if given.leave_unprotected:
+        release(desk, orders, given.by, reason)
     sweep(desk, orders, reason=reason, by=given.by, unprotected=given.leave_unprotected)
     desk.result(*(order.number for order in orders))
 
@@ -165,7 +168,7 @@ def _stale(desk: "Desk") -> Iterator[tuple[Order, str]]:
         symbol = order.terms.symbol
         if symbol not in open_now:
             open_now[symbol] = requoting.is_open(desk, symbol)
-        age_ns = _age_ns(desk, symbol, began_ns) if open_now[symbol] else 0
+        age_ns = requoting.age_ns(desk, symbol, began_ns) if open_now[symbol] else 0
         if age_ns > limit_ns:
             tenths = age_ns // 100_000_000
             yield order, f"stale: {tenths // 10}.{tenths % 10} s"
@@ -180,15 +183,6 @@ def _limit_ms(rules: StaleRules, order: Order) -> int:
     if limit is None and terms.post_only:
         limit = rules.post_only_ms or None
     return rules.after_ms if limit is None else limit
-
-
-def _age_ns(desk: "Desk", symbol: str, since_ns: int) -> int:
-    """Return the trading time since a moment of desk time."""
-    session = requoting.session_of(desk, symbol)
-    if session is None:
-        return desk.now_ns - since_ns
-    offset_ns = desk.state.stored.wall_offset_ns
-    return session.open_ns(since_ns + offset_ns, desk.wall_ns)
 
 
 def _may_again(desk: "Desk", order: Order) -> bool:

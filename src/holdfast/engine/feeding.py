@@ -7,10 +7,11 @@ from typing import Final
 
 from holdfast.clock import NS_PER_MS, NS_PER_S
 from holdfast.domain.reports import Report
+from holdfast.engine.intake import Intake
 from holdfast.engine.masking import described
 from holdfast.engine.routing import Routing
 from holdfast.errors import Closed
-from holdfast.ports import Broker, OpenOrders
+from holdfast.ports import Broker, OpenOrders, Unreadable, UnreadableTeller
 
 _log = logging.getLogger("holdfast.link")
 
@@ -24,6 +25,10 @@ POLL_RETRY_S: Final = 2.0
 LISTEN_RETRY_FIRST_S: Final = 0.5
 LISTEN_RETRY_MAX_S: Final = 30.0
 LISTEN_HELD_S: Final = 60.0
+# A stream that was opened anew tells everything from then on at the latest.
+LISTEN_SETTLED_S: Final = 5.0
+# A report of an order that nobody knows is polled for after so long: its answer is on its way.
+EARLY_WAIT_S: Final = 5.0
 
 
 class Feeding:
@@ -43,10 +48,17 @@ class Feeding:
         self._due = asyncio.Event()
         self._waiters: list[asyncio.Future[bool]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._early: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
         self.reports = self.gaps = self.polls = self.polls_failed = self.listens = 0
         self.defects = 0
         self.last_poll: float | None = None
         self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self.intake = Intake(self._loop.time, alert=routing.alert, ask=self.poll_soon)
+        routing.on_early = self._ask_later
+        if isinstance(broker, UnreadableTeller):
+            broker.tell_unreadable(self.intake.drop)
 
     def start(self) -> None:
         """Begin both; the first poll leaves at once."""
@@ -75,6 +87,9 @@ class Feeding:
     async def close(self) -> None:
         """End both."""
         self._closed = True
+        for timer in (self._early, self._settling):
+            if timer is not None:
+                timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,6 +111,7 @@ class Feeding:
             "polls": self.polls,
             "polls_failed": self.polls_failed,
             "last_poll_age_ms": age_ms,
+            **self.intake.statistics(),
         }
 
     async def _listen(self) -> None:
@@ -104,6 +120,8 @@ class Feeding:
         while True:
             began = loop.time()
             self.listens += 1
+            if self.listens > 1:
+                self._resync()
             try:
                 await self._broker.listen(self._on_report, self._on_gap)
                 reason = "it ended"
@@ -124,7 +142,24 @@ class Feeding:
         except Exception:  # noqa: BLE001 - a report that cannot be routed must not end the stream
             self.defects += 1
             _log.exception("a report could not be taken; a poll will tell what it said")
+            self.intake.drop(Unreadable(reason="report_defect", sample=repr(report)))
+
+    def _ask_later(self) -> None:
+        """Poll for what came of an order that nobody knows, once its answer should be here."""
+        if self._early is None and not self._closed:
+            self._early = self._loop.call_later(EARLY_WAIT_S, self._ask_early)
+
+    def _ask_early(self) -> None:
+        self._early = None
+        if self._routing.must_ask:
             self._due.set()
+
+    def _resync(self) -> None:
+        """Ask what was missed while no stream stood, and again once it is subscribed for sure."""
+        self._due.set()
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self._loop.call_later(LISTEN_SETTLED_S, self._due.set)
 
     def _on_gap(self) -> None:
         self.gaps += 1

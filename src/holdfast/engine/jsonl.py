@@ -20,7 +20,8 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.domain.events import AnyEvent
-from holdfast.domain.state import FORMAT, State
+from holdfast.domain.state import State
+from holdfast.domain.stored import FORMAT
 from holdfast.engine.feed import Feed, Gap, Notice
 from holdfast.engine.jsonl_book import Book
 from holdfast.engine.jsonl_file import LineFile, examine, put_aside, rewrite

@@ -24,6 +24,7 @@ from holdfast.domain.values import OrderType
 from holdfast.engine.budget import Rank, RateRules
 from holdfast.engine.feeding import Feeding, account_closed
 from holdfast.engine.gate import Gate
+from holdfast.engine.intake import Sample
 from holdfast.engine.lanes import Lane
 from holdfast.engine.masking import described
 from holdfast.engine.routing import DeskPort, Routing
@@ -206,6 +207,11 @@ class AccountLink:
         """Count the calls that are waiting or in flight."""
         return sum(len(lane) for lane in self._lanes) + len(self._calls)
 
+    @property
+    def unreadable(self) -> tuple[Sample, ...]:
+        """The newest messages of the broker that could not be used."""
+        return self._feeding.intake.samples
+
     def is_busy_for(self, port: DeskPort) -> bool:
         """Tell whether a call of that desk waits or is in flight."""
         waits = any(lane.has(port.prefix) for lane in self._lanes)
@@ -385,14 +391,13 @@ class AccountLink:
         self.made["lookup"] += 1
         asked_ns = call.port.now_ns()
         result = await self._bounded(call, self.broker.lookup(effect), self._ack_wait_s)
-        call.port.word(
-            Looked(
-                number=effect.number,
-                attempt=effect.attempt,
-                asked_ns=asked_ns,
-                result=_found(result),
-            )
+        looked = Looked(
+            number=effect.number,
+            attempt=effect.attempt,
+            asked_ns=asked_ns,
+            result=_found(result),
         )
+        self.routing.looked(call.port, looked)
 
     async def _bounded(self, call: Call, request: Coroutine[Any, Any, Any], wait_s: float) -> Any:
         """Return what a request gave, or a text on why nobody knows.

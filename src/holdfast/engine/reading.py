@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.quotes import Quote
 from holdfast.domain.requests import check_text
@@ -17,7 +18,14 @@ from holdfast.engine.halted import HaltedDesk
 from holdfast.engine.link import AccountLink
 from holdfast.engine.quotes import QuoteBoard
 from holdfast.engine.recovery import recall
-from holdfast.engine.results import GuardView, view_guard
+from holdfast.engine.results import (
+    ALL,
+    GuardView,
+    TallyView,
+    sum_tallies,
+    view_guard,
+    view_tally,
+)
 from holdfast.engine.rows import order_of
 from holdfast.engine.runner import Mode, Runner
 from holdfast.engine.subscribers import Subscribers
@@ -42,7 +50,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """Whether the desk can be relied on, and what there is to look at.
 
     `is_ok` is False while the journal cannot be written or the desk has failed; `fault` says why.
-    `last_poll_age_ms` is -1 before the first poll was answered.
+    `last_poll_age_ms` is -1 before the first poll was answered. `unreadable` are the newest of the
+    broker's messages that could not be used, masked.
     """
 
     is_ok: bool
@@ -56,6 +65,7 @@ class Health(Struct, frozen=True, kw_only=True):
     last_poll_age_ms: int
     unclaimed: tuple[str, ...]
     slow_callbacks: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 class Reading:
@@ -176,6 +186,25 @@ class Reading:
             **{f"callback {name}": each for name, each in runner.feed.statistics().items()},
         }
 
+    async def trading_statistics(
+        self, *, strategy: str | None = None, symbol: str = ""
+    ) -> list[TallyView]:
+        """Return what the orders of each strategy and symbol came to, and last the sum of these.
+
+        Of a desk's whole life, archived orders and late facts included; amounts are exact. Past
+        10,000 pairs of strategy and symbol, new ones are counted under the strategy `other`.
+        """
+        desk, found = self._runner.desk, []
+        tallies = desk.state.tallies.with_live(desk.active())
+        for name, traded in sorted(tallies):
+            if strategy in {None, name} and symbol in {"", traded}:
+                instrument = desk.state.stored.instruments.get(traded) or Instrument.of(traded)
+                position = desk.positions.get(traded)
+                trail = position.trail if position is not None else []
+                price = trail[-1].price if trail else None
+                found.append(view_tally(name, instrument, tallies[name, traded], price))
+        return [*found, sum_tallies(found, ALL if strategy is None else strategy, symbol or ALL)]
+
     async def health(self) -> Health:
         """Tell whether the desk can be relied on."""
         runner, link = self._runner, self._link
@@ -191,6 +220,7 @@ class Reading:
             last_poll_age_ms=link.statistics()["last_poll_age_ms"],
             unclaimed=tuple(link.routing.unclaimed),
             slow_callbacks=tuple(self._subscribers.slow),
+            unreadable=tuple(map(str, link.unreadable)),
         )
 
     def _order(self, client_order_id: str) -> Order:

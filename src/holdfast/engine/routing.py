@@ -1,8 +1,10 @@
 """Which desk a broker's word is for: by the prefix of its wire id, else by its broker order id.
 
 Words of no desk are counted and the last ones kept: an order placed by hand, or one whose first
-report overtook the answer that tells its broker order id. What complete polls list of them goes to
-the account's unclaimed desk, where it has one; without it, a desk records that it was seen.
+report overtook whatever tells its broker order id: the answer, a lookup, a poll, or a report that
+has its wire id too. As soon as that came they are handed on behind it. What complete polls list of
+orders of nobody goes to the account's unclaimed desk, where it has one; without it, a desk records
+that it was seen.
 """
 
 from collections import OrderedDict
@@ -11,7 +13,15 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from holdfast.domain.inputs import AdoptExternal, Answer, Input, Polled, Reported
+from holdfast.domain.inputs import (
+    AdoptExternal,
+    Answer,
+    Input,
+    Looked,
+    Polled,
+    Raise,
+    Reported,
+)
 from holdfast.domain.reports import Accepted, Execution, Report, Snapshot
 from holdfast.domain.sanity import legible, writable
 from holdfast.ports import OpenOrders
@@ -19,6 +29,9 @@ from holdfast.ports import OpenOrders
 # Broker orders whose unclaimed words are kept, and how many words of each.
 UNCLAIMED_MAX: Final = 1_000
 UNCLAIMED_WORDS_MAX: Final = 16
+# Complete polls that reports of an order outlive which no poll lists: by then its answer, or the
+# question for it, has come, and what traded is told by the broker when it is asked.
+EARLY_POLLS_MAX: Final = 40
 # Answers that a desk may have in its inbox and not have stepped, by the ids they tell.
 TOLD_MAX: Final = 10_000
 
@@ -57,11 +70,15 @@ class Unclaimed(Struct):
     """What was heard of one broker order that belongs to no desk.
 
     `told` once a poll listed it, at the unclaimed desk's time `listed_ns` where there is one.
+    `polls` are the complete polls since then, or since the first report; `cut` says that there were
+    more words than are kept.
     """
 
     words: list[Report | Snapshot]
     told: bool = False
     listed_ns: int = 0
+    polls: int = 0
+    cut: bool = False
 
 
 class _Share:
@@ -85,6 +102,8 @@ class Routing:
         self._adopter: DeskPort | None = None
         self._quiet_ns = 0
         self._is_ours: Callable[[str], bool] = lambda _wire_id: False
+        self._lost = False
+        self.on_early: Callable[[], None] = lambda: None
 
     def adopt_into(
         self, port: DeskPort, *, quiet_ns: int, is_ours: Callable[[str], bool] | None = None
@@ -134,10 +153,14 @@ class Routing:
         if not f"{report.wire_id}{report.orig_wire_id}{report.broker_order_id}".isascii():
             report = legible(report)
         port = self.find(report.wire_id, report.orig_wire_id, report.broker_order_id)
-        if port is not None:
-            return port.report(Reported(report))
-        self._keep(legible(report))
-        return True
+        if port is None:
+            self._keep(legible(report))
+            self.on_early()
+            return True
+        taken = port.report(Reported(report))
+        if self._unclaimed:
+            taken = self._claim(report.broker_order_id, port) and taken
+        return taken
 
     def answered(self, port: DeskPort, answer: Answer) -> None:
         """Hand an answer to its desk, and behind it the reports that overtook it.
@@ -148,14 +171,33 @@ class Routing:
         outcome = answer.outcome
         if type(outcome) is not Accepted or not outcome.broker_order_id:
             return
-        self._told[outcome.broker_order_id] = port
-        if len(self._told) > TOLD_MAX:
-            self._told.popitem(last=False)
-        self._claim(outcome.broker_order_id, port)
+        for told in (outcome.broker_order_id, *(each.broker_order_id for each in outcome.children)):
+            self._told[told] = port
+            if len(self._told) > TOLD_MAX:
+                self._told.popitem(last=False)
+            self._claim(told, port)
+
+    def looked(self, port: DeskPort, looked: Looked) -> None:
+        """Hand a lookup's result to its desk, and behind it the reports of what it found."""
+        port.word(looked)
+        if self._unclaimed:
+            for sighting in looked.result.sightings:
+                self._claim(writable(sighting.snapshot.broker_order_id), port)
+
+    def alert(self, code: str, text: str) -> None:
+        """Let every desk of the account journal something that people should see."""
+        for port in self.ports:
+            port.word(Raise(code=code, text=text))
+
+    @property
+    def must_ask(self) -> bool:
+        """Tell whether reports wait for an order that nobody named, or some of one are lost."""
+        return self._lost or any(not kept.told for kept in self._unclaimed.values())
 
     def polled(self, found: OpenOrders, asked: dict[str, int]) -> None:
         """Hand every desk its part of a poll; `asked` are their times when it left, by prefix."""
         shares = {prefix: _Share() for prefix in asked}
+        self._lost = self._lost and not found.complete
         if found.complete and self._unclaimed:
             self._forget({writable(snapshot.broker_order_id) for snapshot in found.snapshots})
         owners: dict[str, _Share] = {}
@@ -206,6 +248,7 @@ class Routing:
                     return
             known = self._unclaimed[word.broker_order_id] = Unclaimed(words=[])
         known.words.append(word)
+        known.cut = known.cut or len(known.words) > UNCLAIMED_WORDS_MAX
         del known.words[:-UNCLAIMED_WORDS_MAX]
         # A poll lists orders that work: what it shows is no report that overtook its answer.
         if isinstance(word, Snapshot) and not known.told:
@@ -232,12 +275,17 @@ class Routing:
         adopter.word(AdoptExternal(snapshot=snapshot, asked_ns=now_ns))
         return adopter
 
-    def _claim(self, broker_order_id: str, port: DeskPort) -> None:
-        """Hand over what was heard before the desk had the order."""
-        early = self._unclaimed.pop(broker_order_id, None)
-        for word in early.words if early is not None else ():
-            if isinstance(word, Report):
-                port.report(Reported(word))
+    def _claim(self, broker_order_id: str, port: DeskPort) -> bool:
+        """Hand over what was heard before the desk had the order; False if some of it is lost."""
+        early = self._unclaimed.pop(broker_order_id, None) if broker_order_id else None
+        if early is None:
+            return True
+        taken = [port.report(Reported(word)) for word in early.words if isinstance(word, Report)]
+        if not early.cut and all(taken):
+            return True
+        self._lost = True
+        self.on_early()
+        return False
 
     def _make_room(self) -> bool:
         """Drop the oldest that no poll listed; one that was told would be told anew."""
@@ -245,7 +293,11 @@ class Routing:
         return oldest is not None and self._unclaimed.pop(oldest) is not None
 
     def _forget(self, listed: set[str]) -> None:
-        """Drop what an earlier poll listed and this complete one does not."""
-        gone = [id_ for id_, kept in self._unclaimed.items() if kept.told and id_ not in listed]
+        """Drop what was listed and is no more, and what this complete poll leaves out too often."""
+        gone: list[str] = []
+        for broker_order_id, kept in self._unclaimed.items():
+            kept.polls = 0 if broker_order_id in listed else kept.polls + 1
+            if broker_order_id not in listed and (kept.told or kept.polls > EARLY_POLLS_MAX):
+                gone.append(broker_order_id)
         for broker_order_id in gone:
             del self._unclaimed[broker_order_id]

@@ -27,13 +27,14 @@ from holdfast.domain.inputs import (
 from holdfast.domain.order import Order, WishKind
 from holdfast.domain.reports import LookupResult
 from holdfast.domain.requests import Amount, check_text
+from holdfast.domain.values import TERMINAL, Status
 from holdfast.engine.halted import settled
 from holdfast.engine.masking import masked
 from holdfast.engine.placing import Placing
 from holdfast.engine.results import CancelResult, cancel_result
 from holdfast.engine.views import OrderStatus, OrderView, view_order, view_status
 from holdfast.engine.waiting import WAIT_S, check_timeout
-from holdfast.errors import Halted, JournalUnwritable, OrderStatusError
+from holdfast.errors import Closed, Halted, HoldfastError, JournalUnwritable, OrderStatusError
 
 # A question for an order's status is asked again so often, each time after twice the wait.
 STATUS_RETRIES_MAX: Final = 3
@@ -291,6 +292,36 @@ class Steering(Placing):
             body = msgspec.json.encode(raw)
             self._journal.keep_raw(self._name, order.number, asked_ns, body)
         return view_status(view_order(self._order(client_order_id)), raw)
+
+    async def is_filled(
+        self, client_order_id: str, *, timeout: float = WAIT_S
+    ) -> Literal["yes", "no", "unknown"]:
+        """Tell whether an order is filled: "no" is the broker's own word, never want of one.
+
+        It is "unknown" where the broker gives no usable answer within `timeout` seconds, does not
+        show an order that has not ended, or is not trusted because the circuit breaker is open. An
+        order that is filled here is not asked for.
+
+        Raises:
+            OrderStatusError: there is no such order.
+            InputError: no time to wait.
+            Closed: the account is not asked any more.
+        """
+        check_timeout(timeout)
+        if self._order(client_order_id).status is Status.FILLED:
+            return "yes"
+        try:
+            async with asyncio.timeout(timeout):
+                said = await self.get_order_status(client_order_id)
+        except Closed:
+            raise
+        except (HoldfastError, TimeoutError):
+            return "unknown"
+        if Status.FILLED in {said.status, said.raw.get("status")}:
+            return "yes"
+        is_trusted = (await self.guard()).breaker != "open"
+        is_told = said.fresh or said.status in TERMINAL
+        return "no" if is_told and is_trusted else "unknown"
 
     async def _asked(self, order: Order) -> tuple[LookupResult, int]:
         replaces = [w.wish for w in order.wishes if w.kind is WishKind.REPLACE]

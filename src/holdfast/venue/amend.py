@@ -43,7 +43,8 @@ def draft_replacement(order: VenueOrder, wire_id: str, terms: OrderTerms) -> Ven
     new = draft(order.account, wire_id, terms, order.listing)
     new.time_in_force, new.expire_at_ns = order.time_in_force, order.expire_at_ns
     new.post_only, new.reduce_only = order.post_only, order.reduce_only
-    new.waiting = order.waiting
+    new.waiting, new.condition = order.waiting, order.condition
+    new.link, new.role = order.link, order.role
     if new.stop is None and new.trail == order.trail:
         new.stop = order.stop  # where a trailing stop has got to
     return new
@@ -72,6 +73,8 @@ def replace_in_place(
     if lots == order.filled:
         clearing.close(order, Status.FILLED)
     clearing.report(order, ReportKind.REPLACED, orig_wire_id=orig_wire_id)
+    if order.link is not None:
+        order.link.replaced(order)
     if order.ended or keeps_place:
         matcher.resize(order)
         matcher.settle()
@@ -102,6 +105,8 @@ def hand_over(
     matcher.withdraw(old)
     clearing.close(old, Status.CANCELED, word="replaced")
     old.successor = new
+    if old.link is not None:
+        old.link.succeed(old, new)
 
 
 def remainder(old: VenueOrder, new: VenueOrder, leaves_quantity: Decimal | None) -> int:
@@ -122,13 +127,15 @@ def revise(
 ) -> None:
     """Give one side of a trade new terms and let its order, and what replaced it, follow."""
     fallen = clearing.revise(fill, quantity, price)
-    order: VenueOrder | None = fill.order
-    while order is not None:
+    followers = [fill.order]
+    while (successor := followers[-1].successor) is not None and successor.carried:
+        successor.filled -= fallen
+        successor.carried -= fallen
+        followers.append(successor)
+    if fill.order.link is not None:
+        fill.order.link.undone(fill.order, fallen)
+    for order in followers:
         _follow(order, matcher, clearing, reinstate=reinstate)
-        order = order.successor if order.successor and order.successor.carried else None
-        if order is not None:
-            order.filled -= fallen
-            order.carried -= fallen
 
 
 def _follow(order: VenueOrder, matcher: Matcher, clearing: Clearing, *, reinstate: bool) -> None:
@@ -143,6 +150,8 @@ def _follow(order: VenueOrder, matcher: Matcher, clearing: Clearing, *, reinstat
     elif not order.ended and full:
         matcher.withdraw(order)
         clearing.close(order, Status.FILLED)
+        if order.link is not None:
+            order.link.ended(order)
     elif not order.ended:
         order.status = Status.PARTIAL_FILL if order.filled else Status.OPEN
         matcher.resize(order)

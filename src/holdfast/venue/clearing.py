@@ -4,6 +4,7 @@ Rule 1: a trade changes both sides' orders and ledgers in one go, and the anonym
 ledger too, so over all accounts positions add up to zero, and cash to minus the fees.
 Rule 2: reports wait in a queue until the venue has finished its present act (`flush`), so a
 listener may call the venue at once and still sees reports in the order in which things happened.
+Rule 3: orders that are linked with one that trades or ends follow in the same act (`linked`).
 """
 
 from collections import deque
@@ -115,9 +116,11 @@ class Clearing:
             Status.REJECTED: ReportKind.REJECTED,
         }[status]
         self.report(order, kind, text=text)
+        if order.link is not None:
+            order.link.ended(order)
 
     def close(self, order: VenueOrder, status: Status, word: str = "") -> None:
-        """Move an order to the account's history without a report."""
+        """Move an order to the account's history without a report; its link is not told."""
         order.status, order.word, order.condition = status, word, Condition.NONE
         order.stamp_ns = self.now_ns
         order.account.working.pop(order.broker_order_id, None)
@@ -183,6 +186,8 @@ class Clearing:
         self._book(order, sign, deal, execution)
         order.account.note(fill)
         self.report(order, ReportKind.TRADE, execution=execution)
+        if order.link is not None:
+            order.link.traded(order, lots)
         return fill
 
     def _executed(

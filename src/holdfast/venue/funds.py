@@ -1,7 +1,8 @@
 """What an account can still pay for, where it was opened with cash.
 
 Rule 1: an order needs the worth of what it would open; what it closes needs nothing. Orders of a
-side close the position in their order of arrival, and reduce-only orders never open.
+side close the position in their order of arrival, and reduce-only orders never open. Linked exits
+count once, held ones not yet.
 Rule 2: a short position ties up twice what it is worth: what its sale brought, which is in the
 cash, and as much again. There is no credit and no interest.
 Rule 3: an order that rests is worth its limit or stop price, one that takes is worth what the
@@ -15,7 +16,7 @@ from holdfast.domain.reports import RefusalCode, Refused
 from holdfast.domain.values import ZERO, add, mul, plain, sub
 from holdfast.venue.matching import Matcher
 from holdfast.venue.orders import Account, VenueOrder
-from holdfast.venue.rules import refused
+from holdfast.venue.rules import refused, reserving
 
 _Markets = Mapping[str, Matcher]
 _Wanting = tuple[VenueOrder, int]  # an order and the lots that it still wants
@@ -71,12 +72,13 @@ def _reserved(orders: Iterable[_Wanting], currency: str, markets: _Markets) -> D
     """Return what orders would open is worth, those of a side closing in the order given."""
     reserved = ZERO
     closable: dict[tuple[str, int], int] = {}
-    for order, wanted in orders:
+    lots_wanted = dict(orders)
+    for order in reserving(lots_wanted):
         instrument = order.listing.instrument
         if order.reduce_only or instrument.currency != currency:
             continue
         market, side = markets[instrument.symbol], (instrument.symbol, order.sign)
-        lots = wanted if order.notional is None else _payable(order, market)
+        lots = lots_wanted[order] if order.notional is None else _payable(order, market)
         left = closable.setdefault(side, market.reducible(order))
         closing = min(left, lots)
         closable[side] = left - closing

@@ -45,14 +45,17 @@ class Matcher:
         self._clearing = clearing
         self._self_trade = self_trade
         self._stops = {1: Stops(1), -1: Stops(-1)}
+        self._released: list[VenueOrder] = []  # to arrive once the present act is done
 
     def arrive(self, order: VenueOrder) -> None:
-        """Let an accepted order wait for its stop price, or trade and rest."""
-        if order.waiting:
-            self._stops[order.sign].arm(order, self.last)
-        else:
-            self._work(order)
+        """Let an accepted order wait for its stop price, or trade and rest; a held one does not."""
+        if not order.is_held:
+            self._place(order)
         self.settle()
+
+    def release(self, order: VenueOrder) -> None:
+        """Let an order arrive as soon as the present act is done, and trading is not halted."""
+        self._released.append(order)
 
     def withdraw(self, order: VenueOrder) -> None:
         """Take an order out of the book, or let its stop wait no longer."""
@@ -60,6 +63,8 @@ class Matcher:
             self.book.remove(order.entry)
             order.entry = None
         self._stops[order.sign].disarm(order)
+        if order in self._released:
+            self._released.remove(order)
 
     def finish(self, order: VenueOrder, status: Status, text: str = "") -> None:
         """Take an order out and end it."""
@@ -100,8 +105,15 @@ class Matcher:
                 stops.follow(ticks)
 
     def settle(self) -> None:
-        """End an act: let the stops that the last price reached trade, then deliver reports."""
-        while self.last is not None and not self.halted:
+        """End an act: let what was released arrive, and the stops that the last price reached
+        trade; then deliver reports.
+        """
+        while not self.halted:
+            if self._released:
+                self._place(self._released.pop(0))
+                continue
+            if self.last is None:
+                break
             order = self._stops[1].due(self.last) or self._stops[-1].due(self.last)
             if order is None:
                 break
@@ -128,6 +140,12 @@ class Matcher:
         lots = min(lots, offered)
         self._trade(None, entry, sign, lots)
         return lots
+
+    def _place(self, order: VenueOrder) -> None:
+        if order.waiting:
+            self._stops[order.sign].arm(order, self.last)
+        else:
+            self._work(order)
 
     def _work(self, order: VenueOrder) -> None:
         if self.listing.matching:
@@ -194,6 +212,7 @@ class Matcher:
     def _fillable(self, order: VenueOrder) -> bool:
         """Tell whether an order would fill completely now: the same rules, nothing changed."""
         positions: dict[str, int] = {}
+        pairs: dict[object, int] = {}  # what linked exits may still trade, by their link
         wanted, money = order.leaves, order.notional
         if order.reduce_only and self.reducible(order) < wanted:
             return False
@@ -211,6 +230,10 @@ class Matcher:
                     position = self._position(owner.account)
                 if owner.reduce_only:
                     lots = min(lots, _reducible(owner, position))
+                if owner.link is not None and owner.is_exit:
+                    left = pairs.get(owner.link, owner.leaves)
+                    lots = min(lots, left)
+                    pairs[owner.link] = left - lots
                 positions[owner.account.name] = position + owner.sign * lots
             if money is None:
                 wanted -= lots

@@ -8,6 +8,7 @@ books are there to be compared with the desk's.
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
@@ -29,6 +30,14 @@ from holdfast.domain.values import (
 )
 from holdfast.errors import AmountError
 from holdfast.venue.fees import NO_FEES, Fees
+
+if TYPE_CHECKING:
+    from holdfast.venue.linked import Link
+
+# What an order is to those that it is linked with.
+ENTRY: Final = "entry"
+STOP: Final = "stop"
+TARGET: Final = "target"
 
 _multiply, _divmod = CONTEXT.multiply, CONTEXT.divmod
 
@@ -121,7 +130,8 @@ class VenueOrder(Struct, kw_only=True, eq=False):
 
     `limit` and `stop` are in ticks, `lots` is the total in force (0 while a notional order still
     fills), `carried` the part of `filled` that an order before a replace had. `waiting` is a
-    stop that has not been triggered. `entry` is its place in the book while it has one.
+    stop that has not been triggered. `entry` is its place in the book while it has one. `link` is
+    what ties it to other orders, and `role` what it is to them.
     """
 
     account: "Account"
@@ -152,6 +162,8 @@ class VenueOrder(Struct, kw_only=True, eq=False):
     former_wires: tuple[str, ...] = ()
     successor: "VenueOrder | None" = None
     entry: "Entry | None" = None
+    link: "Link | None" = None
+    role: str = ""
     stamp_ns: int = 0
     created_ns: int = 0
     sequence: int = 0
@@ -160,6 +172,16 @@ class VenueOrder(Struct, kw_only=True, eq=False):
     def ended(self) -> bool:
         """Whether the order has reached its end."""
         return self.status in TERMINAL
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether the order is linked with others as an exit."""
+        return self.role in {STOP, TARGET}
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the order waits for its entry to fill."""
+        return self.condition is Condition.HELD
 
     @property
     def leaves(self) -> int:
@@ -197,6 +219,7 @@ class VenueOrder(Struct, kw_only=True, eq=False):
             replaced_by=self.successor.broker_order_id if self.successor else "",
             stamp_ns=self.stamp_ns,
             sequence=self.sequence,
+            children=() if self.link is None else self.link.children(self),
         )
 
     def sighting(self) -> Sighting:

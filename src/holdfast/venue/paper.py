@@ -6,43 +6,31 @@ Its books are its own (`books`), so that they can be compared with those of whoe
 It trades round the clock, so `extended_hours` changes nothing here.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from heapq import heappop, heappush
 from itertools import islice
-from typing import Final
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.effects import Attached
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Accepted, Refused, Report, ReportKind
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import ZERO, Condition, Side, Status, TimeInForce
-from holdfast.errors import AmountError, InputError, UnknownSymbolError
+from holdfast.errors import InputError, UnknownSymbolError
 from holdfast.venue import funds, rules
-from holdfast.venue.amend import (
-    draft,
-    draft_replacement,
-    hand_over,
-    remainder,
-    replace_in_place,
-    revise,
-)
+from holdfast.venue.amend import hand_over, replace_in_place, revise
+from holdfast.venue.asking import asked, asked_instead
 from holdfast.venue.books import Books, books_of
 from holdfast.venue.clearing import Clearing
 from holdfast.venue.crowd import Crowd
 from holdfast.venue.fees import NO_FEES, Fees
+from holdfast.venue.linked import Link
 from holdfast.venue.matching import Matcher, SelfTrade
+from holdfast.venue.opening import opened
 from holdfast.venue.orders import Account, Fill, Listing, VenueOrder
-from holdfast.venue.rules import refused
-
-# Every account tells what it can still pay for, working orders taken off, and what it holds.
-_TELLS: Final = {"account_data": True, "power_after_orders": True}
-# What an account can do where nobody says otherwise.
-_EVERYTHING: Final = Capabilities(batch_cancel=True)
 
 
 class TopOfBook(Struct, frozen=True, kw_only=True):
@@ -136,27 +124,15 @@ class Venue:
         account has as much as it takes. Raises InputError where it was opened with others, or
         where the cash is below zero.
         """
-        if cash is not None and not (cash.is_finite() and cash >= 0):
-            raise InputError(f"cash is {cash}; give zero or more, or None for as much as it takes")
-        account = self._accounts.get(name)
-        if account is None or capabilities is not None:
-            capabilities = replace(capabilities or _EVERYTHING, **_TELLS)
-        if account is None:
-            account = self._accounts[name] = Account(
-                name=name,
-                capabilities=capabilities or Capabilities(),
-                pending_reports=pending_reports,
-                cash=cash,
-                currency=currency,
-                log=deque(maxlen=self._history_max),
-            )
-        elif capabilities is not None and capabilities != account.capabilities:
-            raise InputError(f"account {name!r} is open with other capabilities; use its own")
-        elif cash is not None and (cash, currency) != (account.cash, account.currency):
-            found = "as much as it takes" if account.cash is None else f"{account.cash}"
-            raise InputError(
-                f"account {name!r} was opened with {found} {account.currency}, not {cash}"
-            )
+        account = opened(
+            self._accounts,
+            name,
+            capabilities,
+            pending_reports=pending_reports,
+            cash=cash,
+            currency=currency,
+            history_max=self._history_max,
+        )
         return account.capabilities
 
     def subscribe(self, account: str, listener: Callable[[Report], None]) -> Callable[[], None]:
@@ -171,23 +147,29 @@ class Venue:
     # What an account asks for.
 
     def submit(
-        self, account: str, wire_id: str, terms: OrderTerms, now_ns: int
+        self,
+        account: str,
+        wire_id: str,
+        terms: OrderTerms,
+        now_ns: int,
+        *,
+        link: str = "",
+        attached: Sequence[Attached] = (),
     ) -> Accepted | Refused:
-        """Take a new order, or refuse it; an empty wire id is an order placed by hand."""
+        """Take a new order, or refuse it; an empty wire id is an order placed by hand.
+
+        With `link` the `attached` exits are taken along, or nothing is: `bracket` for an entry
+        with a stop, a target or both, `oco` for a target with its stop (see `linked`).
+        """
         self.advance(now_ns)
         owner = self._account(account)
-        matcher = self._matchers.get(terms.symbol)
-        if matcher is None:
-            return refused(f"no symbol {terms.symbol!r} is listed here")
-        verdict = rules.duplicate(owner, wire_id) or rules.terms_taken(owner, terms, self.now_ns)
-        if verdict is not None:
-            return verdict
-        try:
-            order = draft(owner, wire_id, terms, matcher.listing)
-        except AmountError as error:
-            return refused(str(error))
-        verdict = rules.entry(order, matcher) or funds.unfunded(order, order.lots, self._matchers)
-        return verdict or self._admitted(order, matcher, ReportKind.NEW)
+        found = asked(owner, wire_id, terms, link, attached, self._matchers, self.now_ns)
+        if isinstance(found, Refused):
+            return found
+        order, exits, matcher = found.order, found.exits, self._matchers[terms.symbol]
+        if exits:
+            Link(order, exits, matcher, self._clearing)
+        return self._admitted(order, matcher, ReportKind.NEW, exits=exits)
 
     def cancel(
         self,
@@ -207,6 +189,8 @@ class Venue:
         if owner.pending_reports:
             self._clearing.report(order, ReportKind.PENDING_CANCEL)
         self._matcher_of(order).finish(order, Status.CANCELED)
+        if order.link is not None:
+            order.link.canceled(order)
         self._clearing.flush()
         return self._accepted(order, final=not owner.pending_reports)
 
@@ -231,28 +215,16 @@ class Venue:
         if order is None:
             return rules.UNKNOWN
         matcher = self._matcher_of(order)
-        verdict = rules.replacement(owner, order, wire_id, terms, matcher)
-        if verdict is not None:
-            return verdict
-        try:
-            new = draft_replacement(order, wire_id, terms)
-            rest = remainder(order, new, leaves_quantity)
-        except AmountError as error:
-            return refused(str(error))
-        anew = owner.capabilities.new_id_on_replace
-        if anew and not owner.capabilities.replace_carries_fills and rest <= 0:
-            return refused("nothing would be left to fill")
-        verdict = rules.entry(new, matcher) or funds.unfunded(
-            new, rest, self._matchers, instead_of=order
-        )
-        if verdict is not None:
-            return verdict
+        found = asked_instead(order, wire_id, terms, leaves_quantity, self._matchers)
+        if isinstance(found, Refused):
+            return found
+        new = found.order
         if owner.pending_reports:
             self._clearing.report(
                 order, ReportKind.PENDING_REPLACE, wire_id=wire_id, orig_wire_id=order.wire_id
             )
-        if anew:
-            hand_over(order, new, leaves_quantity, matcher, self._clearing)
+        if owner.capabilities.new_id_on_replace:
+            hand_over(order, new, found.leaves_quantity, matcher, self._clearing)
             return self._admitted(new, matcher, ReportKind.REPLACED, order.wire_id)
         replace_in_place(order, new, matcher, self._clearing)
         return self._accepted(order, final=not owner.pending_reports)
@@ -274,7 +246,7 @@ class Venue:
         self.advance(now_ns)
         for account in self._accounts.values():
             for order in list(account.working.values()):
-                if order.time_in_force is TimeInForce.DAY:
+                if order.time_in_force is TimeInForce.DAY and not order.ended:
                     self._matcher_of(order).finish(order, Status.EXPIRED)
         self._clearing.flush()
 
@@ -290,7 +262,7 @@ class Venue:
 
     def suspend(self, broker_order_id: str) -> None:
         """Take a working order out of the market without ending it."""
-        order = self._working(broker_order_id)
+        order = self._in_market(broker_order_id)
         self._matcher_of(order).withdraw(order)
         order.condition = Condition.SUSPENDED
         self._clearing.report(order, ReportKind.SUSPENDED)
@@ -318,7 +290,7 @@ class Venue:
 
         Raises InputError where it has less left to fill, AmountError off the grid.
         """
-        order = self._working(broker_order_id)
+        order = self._in_market(broker_order_id)
         lots, ticks = order.listing.lots(quantity), order.listing.ticks(price)
         if lots > order.leaves:
             left = order.listing.quantity(order.leaves)
@@ -460,6 +432,12 @@ class Venue:
             raise InputError(f"order {broker_order_id} is {order.status}; name one that works")
         return order
 
+    def _in_market(self, broker_order_id: str) -> VenueOrder:
+        order = self._working(broker_order_id)
+        if order.is_held:
+            raise InputError(f"order {broker_order_id} is held; let its entry fill first")
+        return order
+
     def _named(
         self, account: Account, broker_order_id: str, wire_ids: Iterable[str]
     ) -> VenueOrder | None:
@@ -472,23 +450,42 @@ class Venue:
         return None
 
     def _accepted(self, order: VenueOrder, *, final: bool = False) -> Accepted:
-        return Accepted(broker_order_id=order.broker_order_id, final=final, stamp_ns=order.stamp_ns)
+        return Accepted(
+            broker_order_id=order.broker_order_id,
+            final=final,
+            stamp_ns=order.stamp_ns,
+            children=() if order.link is None else order.link.children(order),
+        )
 
     def _admitted(
-        self, order: VenueOrder, matcher: Matcher, kind: ReportKind, orig_wire_id: str = ""
+        self,
+        order: VenueOrder,
+        matcher: Matcher,
+        kind: ReportKind,
+        orig_wire_id: str = "",
+        exits: Sequence[VenueOrder] = (),
     ) -> Accepted:
-        self._clearing.accept(order)
-        if order.expire_at_ns is not None:
-            heappush(self._expiries, (order.expire_at_ns, order.number, order))
-        if order.lots and order.filled >= order.lots:
-            self._clearing.close(order, Status.FILLED)
-        self._clearing.report(order, kind, orig_wire_id=orig_wire_id)
+        self._enter(order, kind, orig_wire_id)
+        for each in exits:
+            self._enter(each, kind)
+            if each.link is not None:
+                each.link.begin(each)
         if order.ended:
             self._clearing.flush()
         else:
             matcher.arrive(order)
         final = kind is ReportKind.REPLACED and not order.account.pending_reports
         return self._accepted(order, final=final)
+
+    def _enter(self, order: VenueOrder, kind: ReportKind, orig_wire_id: str = "") -> None:
+        self._clearing.accept(order)
+        if order.expire_at_ns is not None:
+            heappush(self._expiries, (order.expire_at_ns, order.number, order))
+        if order.lots and order.filled >= order.lots:
+            self._clearing.close(order, Status.FILLED)
+        self._clearing.report(order, kind, orig_wire_id=orig_wire_id)
+        if order.link is not None and kind is ReportKind.REPLACED:
+            order.link.replaced(order)
 
     def _revise(self, fill: Fill, quantity: Decimal, price: Decimal, *, reinstate: bool) -> None:
         matcher = self._matcher_of(fill.order)

@@ -3,6 +3,7 @@
 A refused request leaves no trace: no order, no number spent, and its wire id is free.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from holdfast.domain.reports import RefusalCode, Refused
@@ -62,18 +63,51 @@ def entry(order: VenueOrder, matcher: Matcher) -> Refused | None:
     """Refuse an order that the market cannot take as it stands now."""
     if matcher.halted:
         return refused("trading in this symbol is halted", RefusalCode.MARKET_CLOSED)
-    if order.notional is None and order.lots <= 0:
-        return refused("the size pays no whole lot at the limit price")
-    instrument = order.listing.instrument
-    if order.limit is not None and instrument.minimum_notional:
-        money = order.listing.money(order.lots, order.limit)
-        if money < instrument.minimum_notional:
-            return refused(f"worth {money}, less than the minimum {instrument.minimum_notional}")
+    small = _too_small(order)
+    if small is not None or order.is_held:
+        return small
     if order.post_only and order.limit is not None and matcher.listing.matching:
         return post_only(order.sign, order.limit, matcher)
     if order.reduce_only and not order.waiting and not matcher.reducible(order):
         return refused("reduce-only, and there is no position that this side reduces")
     return None
+
+
+def committed(
+    order: VenueOrder, lots: int, matcher: Matcher, *, instead_of: VenueOrder | None = None
+) -> Refused | None:
+    """Refuse an order for so many lots where others have taken what it would close.
+
+    That is for accounts whose exits cannot share a quantity. On the closing side an order counts
+    as an exit up to the position, linked exits count once, and held ones not yet.
+    """
+    position = matcher.reducible(order)
+    wanted = min(lots, position)
+    if order.account.capabilities.exits_share_quantity or wanted <= 0 or order.is_held:
+        return None
+    left = position
+    for each in reserving(order.account.working.values()):
+        apart = each is not instead_of and (each.link is None or each.link is not order.link)
+        if apart and each.listing is order.listing and each.sign == order.sign:
+            left -= max(0, min(each.leaves, position))
+    if wanted <= left:
+        return None
+    listing = order.listing
+    return refused(
+        f"insufficient quantity, held by other orders: {listing.quantity(wanted)} wanted, "
+        f"{listing.quantity(max(left, 0))} of {listing.quantity(position)} available"
+    )
+
+
+def reserving(orders: Iterable[VenueOrder]) -> Iterator[VenueOrder]:
+    """Yield the orders that need something of their own: of linked exits one, of held ones none."""
+    counted: set[object] = set()
+    for order in orders:
+        if order.is_exit:
+            if order.is_held or order.link in counted:
+                continue
+            counted.add(order.link)
+        yield order
 
 
 def post_only(sign: int, limit: int, matcher: Matcher) -> Refused | None:
@@ -113,6 +147,17 @@ def replacement(
         return refused("a replace keeps symbol, side and order type")
     if terms.quantity is None or order.notional is not None:
         return refused("only orders sized by quantity can be replaced")
+    return None
+
+
+def _too_small(order: VenueOrder) -> Refused | None:
+    if order.notional is None and order.lots <= 0:
+        return refused("the size pays no whole lot at the limit price")
+    instrument = order.listing.instrument
+    if order.limit is not None and instrument.minimum_notional:
+        money = order.listing.money(order.lots, order.limit)
+        if money < instrument.minimum_notional:
+            return refused(f"worth {money}, less than the minimum {instrument.minimum_notional}")
     return None
 
 

@@ -1,0 +1,191 @@
+"""What each event does to a group: its own events, and what happens to its orders."""
+
+from decimal import Decimal
+from typing import Final
+
+from holdfast.domain import events as e
+from holdfast.domain.group import (
+    EXIT,
+    FAILURES_APART_NS,
+    FIRST,
+    HISTORY_MAX,
+    PHASES,
+    STOP,
+    TARGET,
+    UNDO,
+    Cause,
+    Group,
+    Moment,
+    Phase,
+    Slot,
+    is_final,
+)
+from holdfast.domain.order import Order, Stage
+from holdfast.domain.reports import RefusalCode
+from holdfast.domain.transitions import DefectError
+from holdfast.domain.values import TERMINAL, ZERO, Side, Status, add, neg, sub
+
+# Members that a group remembers by number, the newest.
+MEMBERS_MAX: Final = 100
+_EXITS: Final = frozenset({STOP, TARGET, EXIT})
+# In these nothing guards what is held, unless somebody asked for just that.
+_NAKED: Final = frozenset({Phase.PROTECTING, Phase.FLATTENING})
+
+
+def new_group(event: e.GroupOpened) -> Group:
+    """Begin a group in the phase in which its contingency begins."""
+    group = Group(
+        group=event.group,
+        contingency=event.contingency,
+        symbol=event.symbol,
+        side=event.side,
+        quantity=event.quantity,
+        strategy=event.strategy,
+        key=event.key,
+        entry_end_ns=event.entry_end_ns,
+        phase=FIRST[event.contingency],
+        reason=event.reason,
+        asked=event.exits,
+        opened_ns=event.at_ns,
+        since_ns=event.at_ns,
+    )
+    for wanted in event.exits:
+        group.slots[wanted.role] = Slot(role=wanted.role, exit=wanted)
+    if group.phase is Phase.PROTECTING:
+        group.naked_ns = event.at_ns
+    cause = Cause.ASKED if group.phase is Phase.FLATTENING else ""
+    _remember(group, Moment(at_ns=event.at_ns, phase=group.phase, cause=cause, by=event.by))
+    return group
+
+
+def change_phase(group: Group, event: e.GroupPhaseChanged) -> None:
+    """Go on to another phase; a move that the table does not have is a defect."""
+    cause = Cause(event.cause)
+    after = PHASES[group.phase].get(cause)
+    if after is None or after != event.phase:
+        message = f"group {group.group}: no move from {group.phase} to {event.phase} by {cause}"
+        raise DefectError(message)
+    _count_unprotected(group, after, cause, event.at_ns)
+    group.phase, group.cause, group.since_ns = after, cause, event.at_ns
+    group.reason = event.reason
+    if after is Phase.CLOSED:
+        group.written_off = add(group.written_off, group.owed or ZERO)
+        group.excess = ZERO
+    moment = Moment(at_ns=event.at_ns, phase=after, cause=cause, reason=event.reason, by=event.by)
+    _remember(group, moment)
+
+
+def _remember(group: Group, moment: Moment) -> None:
+    group.history.append(moment)
+    del group.history[:-HISTORY_MAX]
+
+
+def _count_unprotected(group: Group, after: Phase, cause: Cause, at_ns: int) -> None:
+    if after in _NAKED and cause is not Cause.ASKED:
+        group.naked_ns = group.naked_ns or at_ns
+    elif group.naked_ns and after not in _NAKED:
+        spent_ns = at_ns - group.naked_ns
+        group.unprotected_ns += spent_ns
+        group.longest_ns = max(group.longest_ns, spent_ns)
+        group.naked_ns = 0
+
+
+def _slot(group: Group, role: str) -> Slot:
+    """Return a role's slot, begun where there is none."""
+    return group.slots.setdefault(role, Slot(role=role))
+
+
+def change_exit(group: Group, event: e.GroupExitChanged) -> None:
+    """Want something else of a role, or nothing any more; what failed before is forgotten."""
+    slot = _slot(group, event.role)
+    slot.exit, slot.failures, slot.text = event.exit, 0, ""
+
+
+def skip_time(group: Group, down_ns: int) -> None:
+    """Leave out the time in which nobody could do anything."""
+    group.since_ns += down_ns
+    group.heard_ns += down_ns if group.heard_ns else 0
+    group.naked_ns += down_ns if group.naked_ns else 0
+
+
+def join(group: Group, order: Order) -> None:
+    """Make a new order a member."""
+    group.live.append(order.number)
+    group.orders.append(order.number)
+    del group.orders[:-MEMBERS_MAX]
+    if order.role == "entry":
+        group.entry = order.number
+    else:
+        _slot(group, order.role).submits += 1
+
+
+def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: int) -> None:
+    """Follow what happened to a member: what it claimed to have filled before, and whether
+    nobody could tell then what became of it.
+    """
+    grown = sub(order.claimed_quantity, before)
+    if grown:
+        _count(group, order, grown)
+    settled = order.status in TERMINAL and is_final(order)
+    if settled and order.number in group.live:
+        group.live.remove(order.number)
+    elif not settled and order.number not in group.live:
+        group.live.append(order.number)
+    if doubted and not is_doubtful(order):
+        group.heard_ns = at_ns
+
+
+def is_doubtful(order: Order) -> bool:
+    """Tell whether nobody knows what became of an order's submit."""
+    submit = order.wish(0)
+    return submit is not None and submit.stage is Stage.UNKNOWN
+
+
+def _count(group: Group, order: Order, grown: Decimal) -> None:
+    if order.role == "entry":
+        group.entered = add(group.entered, grown)
+        target = group.slots.get(TARGET)
+        if target is not None:
+            target.failures = 0
+    elif order.role in _EXITS:
+        group.exited = add(group.exited, grown)
+
+
+def note_failure(group: Group, order: Order, event: e.AnyEvent) -> None:
+    """Count an order of a role that came to nothing, unasked."""
+    if order.role == "entry" or order.wanted_gone:
+        return
+    slot = _slot(group, order.role)
+    slot.text = order.text or order.code
+    if order.status is Status.REJECTED and order.code == RefusalCode.MARKET_CLOSED:
+        slot.closed_ns = event.at_ns
+        return
+    recent = event.at_ns - slot.failed_ns < FAILURES_APART_NS
+    slot.failures = slot.failures + 1 if recent else 1
+    slot.failed_ns = event.at_ns
+
+
+def note_trade(group: Group, before: Decimal, after: Decimal) -> None:
+    """Follow how far a member's trade moved the position past flat, or back towards it."""
+    if group.side is Side.BUY:
+        before, after = neg(before), neg(after)
+    over = sub(max(neg(after), ZERO), max(neg(before), ZERO))
+    if over:
+        group.excess = max(add(group.excess, over), ZERO)
+
+
+FAILED: Final = frozenset({e.OrderRejected, e.OrderFailed, e.OrderCanceled, e.OrderExpired})
+
+__all__ = [
+    "FAILED",
+    "UNDO",
+    "change_exit",
+    "change_phase",
+    "is_doubtful",
+    "join",
+    "new_group",
+    "note",
+    "note_failure",
+    "note_trade",
+    "skip_time",
+]
