@@ -1,0 +1,362 @@
+"""Groups at work: one idempotent look at a symbol's groups brings each nearer to what it owes.
+
+Rule 1: level-triggered. `control` compares what is owed with what covers it; whatever happened, in
+whatever order and however often, leads to the same next step.
+Rule 2: a group changes its phase first, along its table, until nothing more follows; then it asks
+for what its phase demands. Every change is an event with its reason.
+Rule 3: an exit at the market goes out only once everything else of its group is over and its
+figure known, for what is left and no more; never two at a time.
+Rule 4: while a symbol is being flattened as a whole, its groups stand still.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from holdfast.domain import events as e
+from holdfast.domain.alerts import raise_once
+from holdfast.domain.exit_orders import submit_exit
+from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.fold_groups import is_doubtful
+from holdfast.domain.group import EXIT, PHASES, STOP, TARGET, UNDO, Cause, Group, Phase, is_final
+from holdfast.domain.legs import (
+    OURS,
+    cancel,
+    covered,
+    earliest,
+    is_pairing,
+    level,
+    members,
+    next_try_ns,
+)
+from holdfast.domain.order import Order
+from holdfast.domain.orphans import sweep_orphans
+from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
+from holdfast.domain.requoting import age_ns, is_open
+from holdfast.domain.shares import exits_of, in_lots, room, shares
+from holdfast.domain.trailing import trail
+from holdfast.domain.values import ZERO, Side, neg
+from holdfast.domain.work import NS_PER_MS
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+UNPROTECTED: Final = "UNPROTECTED"
+GROUP_STUCK: Final = "GROUP_STUCK"
+TARGET_REFUSED: Final = "TARGET_REFUSED"
+EXCESS: Final = "EXCESS"
+# No group goes through more phases than this in one look.
+PHASES_PER_LOOK_MAX: Final = 8
+# How soon what waits for something that tells nobody is looked at again.
+LOOK_AGAIN_MS: Final = 1_000
+
+
+def settle(desk: "Desk") -> None:
+    """Look at every symbol whose groups something happened to, or that are due."""
+    sweep_orphans(desk)
+    book, due = desk.state.groups, desk.memo.group_ns
+    for number in [number for number, at_ns in due.items() if at_ns <= desk.now_ns]:
+        del due[number]
+        group = book.get(number)
+        if group is not None:
+            book.stir(group.symbol)
+    stirred = list(book.stirred)
+    book.stirred.clear()
+    for symbol in sorted(stirred):
+        control(desk, symbol)
+
+
+def due_ns(desk: "Desk") -> int | None:
+    """Return when a group next wants a look, or None."""
+    return min(desk.memo.group_ns.values(), default=None)
+
+
+def control(desk: "Desk", symbol: str) -> None:
+    """Bring each open group of a symbol nearer to what it owes."""
+    if symbol in desk.guard.flattening:
+        return
+    for group in desk.state.groups.of(symbol):
+        _go_on(desk, group)
+        look_ns = _act(desk, group, _due(desk, group)) if group.is_open else None
+        if look_ns is None:
+            desk.memo.group_ns.pop(group.group, None)
+        else:
+            desk.memo.group_ns[group.group] = max(look_ns, desk.now_ns + NS_PER_MS)
+
+
+def _due(desk: "Desk", group: Group) -> Decimal:
+    return shares(desk, group.symbol).get(group.group, ZERO)
+
+
+def change_phase(desk: "Desk", group: Group, cause: Cause, reason: str, by: str = OURS) -> None:
+    """Let a group go on along its table."""
+    desk.out(
+        e.GroupPhaseChanged(
+            at_ns=desk.now_ns,
+            group=group.group,
+            phase=PHASES[group.phase][cause],
+            cause=cause,
+            reason=reason[:200],
+            by=by,
+        )
+    )
+
+
+# Phases.
+
+
+def _go_on(desk: "Desk", group: Group) -> None:
+    for _ in range(PHASES_PER_LOOK_MAX):
+        found = _cause(desk, group, _due(desk, group))
+        if found is None:
+            return
+        cause, reason = found
+        change_phase(desk, group, cause, reason)
+        if group.is_failing:
+            text = f"{group.symbol}: group {group.group} is flattened, {reason}"
+            raise_once(desk, UNPROTECTED, text, group.symbol)
+        elif group.phase is Phase.EXCESS:
+            raise_once(desk, EXCESS, f"{group.symbol}: group {group.group}, {reason}", group.symbol)
+    raise AssertionError(f"group {group.group} does not come to rest in {group.phase}")
+
+
+def _cause(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    excess = undoable(desk, group)
+    if excess and Cause.OVER in PHASES[group.phase]:
+        return Cause.OVER, f"{excess} more was closed than was held"
+    judge = _JUDGES[group.phase]
+    return judge(desk, group, due)
+
+
+def _entering(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    if due:
+        return Cause.FILLED, f"{due} filled"
+    if group.entry in group.live:
+        return None
+    entry = desk.order(group.entry)
+    return Cause.ENDED, f"the entry is {entry.status if entry is not None else 'gone'}"
+
+
+def _exited(group: Group) -> tuple[Cause, str]:
+    if group.enters and not group.entered and group.entry in group.live:
+        return Cause.UNFILLED, "what the entry had filled was undone"
+    return Cause.EXITED, "nothing is left to protect"
+
+
+def _protecting(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    if not due:
+        return _exited(group)
+    covers = covered(desk, group)
+    if covers >= due:
+        return Cause.COVERED, f"{covers} is covered"
+    guard = group.guard
+    if guard is None or not is_open(desk, group.symbol):
+        return None
+    attempts_max = desk.settings.policies.groups.attempts_max
+    if guard.failures >= attempts_max and not members(desk, group, guard.role):
+        return Cause.REFUSED, f"its {guard.role} failed {guard.failures} times: {guard.text}"
+    end_ns = _deadline_ns(desk, group)
+    if end_ns is not None and desk.now_ns >= end_ns:
+        return Cause.TOO_LONG, f"{covers} of {due} was covered in time"
+    return None
+
+
+def _deadline_ns(desk: "Desk", group: Group) -> int | None:
+    """Return until when what is owed must be covered; None while nobody can tell what works."""
+    guard = group.guard
+    if guard is None or not is_open(desk, group.symbol):
+        return None
+    if any(is_doubtful(order) for order in members(desk, group, guard.role)):
+        return None
+    since_ns = max(group.since_ns, group.heard_ns, guard.closed_ns)
+    most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
+    return desk.now_ns + most_ns - age_ns(desk, group.symbol, since_ns)
+
+
+def _protected(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    if not due:
+        return _exited(group)
+    covers = covered(desk, group)
+    if covers < due:
+        return Cause.UNCOVERED, f"{covers} of {due} is covered"
+    return None
+
+
+def _flattening(_desk: "Desk", _group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    return None if due else (Cause.EXITED, "nothing is left to close")
+
+
+def _excess(desk: "Desk", group: Group, _due: Decimal) -> tuple[Cause, str] | None:
+    if undoable(desk, group) or members(desk, group, UNDO):
+        return None
+    return Cause.CORRECTED, "nothing is left to undo"
+
+
+def _closing(_desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    if due and group.contingency != "close":
+        return Cause.FILLED, f"{due} has to be looked after again"
+    return None if group.live else (Cause.SETTLED, "all of its orders ended")
+
+
+def _closed(_desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+    if due and group.contingency != "close":
+        return Cause.FILLED, f"{due} filled late"
+    return None
+
+
+_JUDGES: Final[dict[Phase, Callable[["Desk", Group, Decimal], tuple[Cause, str] | None]]] = {
+    Phase.ENTERING: _entering,
+    Phase.PROTECTING: _protecting,
+    Phase.PROTECTED: _protected,
+    Phase.FLATTENING: _flattening,
+    Phase.EXCESS: _excess,
+    Phase.CLOSING: _closing,
+    Phase.CLOSED: _closed,
+}
+
+
+# What each phase asks for.
+
+
+def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
+    """Ask for what the phase demands; return when to look again."""
+    _read_figures(desk, group)
+    looks = [settle_riders(desk, group)]
+    if group.phase is Phase.ENTERING:
+        looks.append(_end_entry(desk, group))
+    elif group.phase in {Phase.PROTECTING, Phase.PROTECTED}:
+        looks += [_end_entry(desk, group), _protect(desk, group, due)]
+        if group.phase is Phase.PROTECTING:
+            looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
+    elif group.phase is Phase.FLATTENING:
+        looks.append(_flatten(desk, group, due))
+    elif group.phase is not Phase.CLOSED:
+        looks.append(_wind_up(desk, group))
+    return earliest(*looks)
+
+
+def _read_figures(desk: "Desk", group: Group) -> None:
+    """Ask for the final figure of what was cut short; a trade may be told after its end."""
+    for number in list(group.live):
+        order = desk.state.order(number)
+        if order is None or not order.is_terminal or is_final(order):
+            continue
+        if order.is_settled:
+            desk.look_up(order, "its final figure, for its group")
+
+
+def _end_entry(desk: "Desk", group: Group) -> int | None:
+    entry = desk.state.order(group.entry) if group.entry in group.live else None
+    if entry is None or not group.entry_end_ns or not entry.is_exposed:
+        return None
+    if desk.now_ns < group.entry_end_ns:
+        return group.entry_end_ns
+    return cancel(desk, [entry], "the entry took too long")
+
+
+def _protect(desk: "Desk", group: Group, due: Decimal) -> int | None:
+    attempts_max = desk.settings.policies.groups.attempts_max
+    moves_ns = trail(desk, group)
+    if is_pairing(desk, group) or any_linked(members(desk, group, STOP, TARGET)):
+        return earliest(moves_ns, level_pairs(desk, group, due, attempts_max))
+    looks = [moves_ns, _drop_unwanted(desk, group)]
+    for slot in group.wanted:
+        looks.append(level(desk, group, slot, due, attempts_max))
+        is_lost = slot.role == TARGET and slot.failures >= attempts_max
+        if is_lost and group.guard is not slot:
+            text = f"group {group.group} has its stop and no target: {slot.text}"
+            raise_once(desk, TARGET_REFUSED, text, group.symbol)
+    return earliest(*looks)
+
+
+def _drop_unwanted(desk: "Desk", group: Group) -> int | None:
+    """Cancel the orders of roles of which nothing is wanted any more."""
+    roles = {slot.role for slot in group.wanted}
+    live = members(desk, group, STOP, TARGET)
+    return cancel(desk, [o for o in live if o.role not in roles], "no longer wanted")
+
+
+def _wind_up(desk: "Desk", group: Group) -> int | None:
+    """Let nothing of the group work any more; then undo what it closed too much."""
+    live = members(desk, group)
+    rest = [order for order in live if order.role != UNDO]
+    again_ns = cancel(desk, rest, f"its group is {group.phase}")
+    quantity = undoable(desk, group)
+    if group.phase is not Phase.EXCESS or group.live or not quantity:
+        return again_ns
+    return earliest(again_ns, _send(desk, group, UNDO, _other(group.side), quantity))
+
+
+def _flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
+    slot = group.slot(EXIT)
+    if slot.exit is not None and slot.exit.limit_price is not None:
+        own = room(desk, group.symbol, group.side, beside=group.group)
+        most = due if desk.capabilities.exits_share_quantity else min(due, own)
+        return level(desk, group, slot, most, 0)
+    live = members(desk, group)
+    exits = [order for order in live if order.role == EXIT]
+    rest = [order for order in live if order.role != EXIT]
+    again_ns = earliest(cancel(desk, rest, f"flattened: {group.reason}"), _age_out(desk, exits))
+    again_ns = earliest(again_ns, _warn_of_long(desk, group, due))
+    if group.live:
+        return again_ns
+    quantity = min(due, room(desk, group.symbol, group.side))
+    if quantity < due:
+        again_ns = earliest(again_ns, _make_room(desk, group))
+    if not quantity:
+        return earliest(again_ns, desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
+    return earliest(again_ns, _send(desk, group, EXIT, group.side, quantity))
+
+
+def _make_room(desk: "Desk", group: Group) -> int | None:
+    """Exits of no group for the same units go: a position is being closed."""
+    loose = [one for one in exits_of(desk, group.symbol, group.side) if not one.group]
+    return cancel(desk, loose, f"makes room: group {group.group} is closed")
+
+
+def _age_out(desk: "Desk", exits: list[Order]) -> int | None:
+    """Cancel an exit with a limit that the market has left behind."""
+    looks: list[int | None] = []
+    for order in exits:
+        if order.terms.limit_price is not None:
+            old_ns = order.created_ns + LIMIT_PATIENCE_MS * NS_PER_MS
+            late = desk.now_ns >= old_ns
+            looks.append(cancel(desk, [order], "the market left it") if late else old_ns)
+    return earliest(*looks)
+
+
+def _send(desk: "Desk", group: Group, role: str, side: Side, quantity: Decimal) -> int:
+    """Send an order at the market if it is time to; return when to look again."""
+    try_ns = next_try_ns(desk, group, group.slot(role))
+    if not desk.memo.reconciled:
+        try_ns = desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS
+    if desk.now_ns >= try_ns:
+        submit_exit(desk, group.symbol, side, quantity, role, group)
+        return desk.now_ns + LIMIT_PATIENCE_MS * NS_PER_MS
+    return try_ns
+
+
+def _warn_of_long(desk: "Desk", group: Group, due: Decimal) -> int:
+    stuck_ns = group.since_ns + STUCK_AFTER_MS * NS_PER_MS
+    if desk.now_ns < stuck_ns:
+        return stuck_ns
+    waits = ", ".join(str(number) for number in group.live) or "none"
+    text = (
+        f"closing {due} {group.symbol} of group {group.group} takes long, orders that may still "
+        f"trade: {waits}; it goes on, look at the broker and its quotes"
+    )
+    raise_once(desk, GROUP_STUCK, text, group.symbol)
+    return desk.now_ns + STUCK_AFTER_MS * NS_PER_MS
+
+
+def undoable(desk: "Desk", group: Group) -> Decimal:
+    """Return what of a group's excess is there to be undone: no more than the position is off."""
+    position = desk.positions.get(group.symbol)
+    if not group.excess or position is None:
+        return ZERO
+    held = position.quantity if group.side is Side.SELL else neg(position.quantity)
+    return in_lots(desk, group.symbol, min(group.excess, max(neg(held), ZERO)))
+
+
+def _other(side: Side) -> Side:
+    return Side.BUY if side is Side.SELL else Side.SELL

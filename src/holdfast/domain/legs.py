@@ -1,0 +1,302 @@
+"""The exits of a group: making what works of each role equal what is due.
+
+Rule 1: level-triggered. `level` compares what works with what is due and asks for one step at a
+time; an order that waits for an answer is left alone until it has one.
+Rule 2: never cancel first: what replaces an exit works before that one goes. Only a broker that
+lets no second exit rest for the same units leaves no other way.
+Rule 3: what the broker links it also sizes. Such exits are watched, and replaced by others where
+they stay what they must not be.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from holdfast.domain import events as e
+from holdfast.domain import sweeping
+from holdfast.domain.flattening import CLOSED_RETRY_MS, may_cancel
+from holdfast.domain.group import STOP, TARGET, Group, Slot, covers
+from holdfast.domain.group_events import ExitTerms
+from holdfast.domain.order import Order
+from holdfast.domain.requests import OrderTerms
+from holdfast.domain.requoting import is_open
+from holdfast.domain.shares import in_lots
+from holdfast.domain.values import ZERO, OrderType, Status, TimeInForce, add, sub
+from holdfast.domain.work import NS_PER_MS, backoff_ns
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+# With more orders of one role than this, one takes the place of all.
+LEGS_MAX: Final = 8
+OURS: Final = "holdfast"
+_LASTING: Final = (TimeInForce.GTC, TimeInForce.DAY)
+
+
+def members(desk: "Desk", group: Group, *roles: str) -> list[Order]:
+    """Return the orders of a group that may still trade, of some roles or of all."""
+    found = (desk.state.order(number) for number in group.live)
+    return [
+        order
+        for order in found
+        if order is not None and order.is_exposed and (not roles or order.role in roles)
+    ]
+
+
+def covered(desk: "Desk", group: Group) -> Decimal:
+    """Return what the working orders of the role that protects cover."""
+    total, guard = ZERO, group.guard
+    for order in members(desk, group, guard.role) if guard is not None else ():
+        total = add(total, covers(order))
+    return total
+
+
+def earliest(*moments: int | None) -> int | None:
+    """Return the first of some moments, leaving out those that never come."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def is_two_sided(group: Group) -> bool:
+    """Tell whether a group wants a stop and a target for the same units."""
+    return len(group.wanted) > 1
+
+
+def is_pairing(desk: "Desk", group: Group) -> bool:
+    """Tell whether stop and target go out as a pair of which the broker lets one trade."""
+    can = desk.capabilities
+    if not is_two_sided(group) or not can.native_oco:
+        return False
+    return group.contingency == "oco" or not can.exits_share_quantity
+
+
+def exit_terms(desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal) -> OrderTerms:
+    """Return the terms of an exit, good as long as the broker lets it be."""
+    in_force = desk.capabilities.times_in_force
+    order_type = OrderType.LIMIT
+    if wanted.stop_price is not None:
+        order_type = OrderType.STOP if wanted.limit_price is None else OrderType.STOP_LIMIT
+    elif wanted.trail is not None:
+        order_type = OrderType.TRAILING_STOP
+    trails = order_type is OrderType.TRAILING_STOP
+    return OrderTerms(
+        symbol=group.symbol,
+        side=group.side,
+        quantity=quantity,
+        order_type=order_type,
+        limit_price=wanted.limit_price,
+        stop_price=wanted.stop_price,
+        trail=wanted.trail if trails else None,
+        time_in_force=next((each for each in _LASTING if each in in_force), _LASTING[0]),
+        reduce_only=True,
+    )
+
+
+def submit_member(
+    desk: "Desk",
+    group: Group,
+    role: str,
+    terms: OrderTerms,
+    *,
+    link: str = "",
+    attached: tuple[int, ...] = (),
+    rides: int = 0,
+) -> int:
+    """Send an exit of a group, or let it ride with another order; return its number."""
+    now, settings, number = desk.now_ns, desk.settings, desk.next_number
+    desk.out(
+        e.OrderSubmitted(
+            at_ns=now,
+            number=number,
+            terms=terms,
+            deadline_ns=now + settings.ack_wait_ms * NS_PER_MS,
+            not_after_ns=now + settings.send_wait_ms * NS_PER_MS,
+            strategy=group.strategy,
+            role=role,
+            reducing=True,
+            group=group.group,
+            turn=group.slot(role).submits + 1,
+            twin=role == TARGET and is_two_sided(group),
+            link=link,
+            attached=attached,
+            rides=rides,
+        )
+    )
+    return number
+
+
+def next_try_ns(desk: "Desk", group: Group, slot: Slot) -> int:
+    """Return when a role may next be tried: at once, unless that came to nothing lately."""
+    closed_ns = slot.closed_ns
+    if closed_ns and closed_ns >= slot.failed_ns:
+        retry_ns = CLOSED_RETRY_MS * NS_PER_MS
+        return retry_ns + (closed_ns if is_open(desk, group.symbol) else desk.now_ns)
+    if not slot.failures:
+        return 0
+    name = f"{group.group}.{slot.role}"
+    return slot.failed_ns + backoff_ns(desk, name, slot.failures - 1)
+
+
+def cancel(desk: "Desk", orders: list[Order], reason: str) -> int | None:
+    """Want orders gone; return when to try again where a refused cancel is given time.
+
+    One that rides with an unanswered order is left to what becomes of that.
+    """
+    there = [order for order in orders if not order.wanted_gone and not is_riding(order)]
+    due = [order for order in there if may_cancel(desk, order)]
+    sweeping.sweep(desk, due, reason=reason, by=OURS)
+    late = len(due) < len(there)
+    return desk.now_ns + desk.settings.retry_first_ms * NS_PER_MS if late else None
+
+
+def is_riding(order: Order) -> bool:
+    """Tell whether an order is on its way in the call of another one."""
+    return bool(order.rides) and order.status is Status.NEW
+
+
+def is_linked(order: Order) -> bool:
+    """Tell whether the broker ties an exit to others."""
+    return bool(order.rides or order.link)
+
+
+def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: int) -> int | None:
+    """Bring what works of one role nearer to what is due; return when to look again.
+
+    With `attempts_max` it is not tried again after so many failures in a row; 0 never gives up.
+    """
+    live = members(desk, group, slot.role)
+    wanted = slot.exit
+    if wanted is None or any(_is_moving(order) for order in live):
+        return None
+    if len(live) == 1 and _may_replace(desk, live[0], wanted):
+        _replace(desk, live[0], wanted, due)
+        return None
+    fit = [order for order in live if _fits(order, wanted)]
+    unfit = [order for order in live if order not in fit]
+    have = _sum(order.open_quantity for order in fit)
+    if not desk.capabilities.exits_share_quantity and (unfit or have > due):
+        return cancel(desk, unfit or fit, "its group wants another exit")
+    if have < due:
+        whole = len(live) >= LEGS_MAX
+        missing = due if whole else sub(due, have)
+        return _place(desk, group, slot, missing, attempts_max)
+    if unfit:
+        sure = _sum(covers(order) for order in fit)
+        return cancel(desk, unfit, "its group wants another price") if sure >= due else None
+    return _shrink(desk, group, slot, fit, sub(have, due), attempts_max)
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    total = ZERO
+    for each in amounts:
+        total = add(total, each)
+    return total
+
+
+def _is_moving(order: Order) -> bool:
+    """Tell whether an answer is awaited that may change what the order is."""
+    return bool(order.wishes) or order.alive is not None
+
+
+def _fits(order: Order, wanted: ExitTerms) -> bool:
+    terms = order.terms
+    if terms.order_type is OrderType.TRAILING_STOP:
+        return terms.trail == wanted.trail and wanted.stop_price is None
+    return (terms.stop_price, terms.limit_price) == (wanted.stop_price, wanted.limit_price)
+
+
+def _may_replace(desk: "Desk", order: Order, wanted: ExitTerms) -> bool:
+    terms, can = order.terms, desk.capabilities
+    same_type = (terms.stop_price is None, terms.limit_price is None) == (
+        wanted.stop_price is None,
+        wanted.limit_price is None,
+    )
+    trails = terms.order_type is OrderType.TRAILING_STOP and terms.trail != wanted.trail
+    is_able = can.native_replace and not order.replace_refusals and order.is_working
+    return is_able and same_type and not trails and not is_linked(order)
+
+
+def _replace(desk: "Desk", order: Order, wanted: ExitTerms, due: Decimal) -> None:
+    """Give an exit the quantity that is due and the prices that are wanted, if it has others."""
+    changes: dict[str, Decimal] = {}
+    if order.open_quantity != due:
+        changes["quantity"] = add(order.claimed_quantity, due)
+    for name in ("stop_price", "limit_price"):
+        price = getattr(wanted, name)
+        if price is not None and price != getattr(order.terms, name):
+            changes[name] = price
+    if changes:
+        request_replace(desk, order, changes)
+
+
+def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> None:
+    """Ask for other terms of a member; its group answers for them."""
+    desk.out(
+        e.ReplaceRequested(
+            at_ns=desk.now_ns,
+            number=order.number,
+            wish=order.last_wish + 1,
+            not_after_ns=desk.now_ns + desk.settings.send_wait_ms * NS_PER_MS,
+            quantity=changes.get("quantity"),
+            limit_price=changes.get("limit_price"),
+            stop_price=changes.get("stop_price"),
+        )
+    )
+    desk.touch(order.number)
+
+
+def may_try(desk: "Desk", group: Group, slot: Slot, attempts_max: int) -> int | None:
+    """Return when a role may be tried, now at the earliest; None where it may not any more."""
+    if attempts_max and slot.failures >= attempts_max:
+        return None
+    return max(next_try_ns(desk, group, slot), desk.now_ns)
+
+
+def _place(
+    desk: "Desk", group: Group, slot: Slot, quantity: Decimal, attempts_max: int
+) -> int | None:
+    try_ns = may_try(desk, group, slot, attempts_max)
+    quantity = in_lots(desk, group.symbol, quantity)
+    if try_ns is None or not quantity or slot.exit is None:
+        return None
+    if try_ns > desk.now_ns:
+        return try_ns
+    submit_member(desk, group, slot.role, exit_terms(desk, group, slot.exit, quantity))
+    return None
+
+
+def _shrink(
+    desk: "Desk", group: Group, slot: Slot, live: list[Order], excess: Decimal, attempts_max: int
+) -> int | None:
+    """Take away what is too much: whole orders as far as that goes, then one gets smaller."""
+    if excess < desk.lot(group.symbol):
+        return None
+    for order in live:
+        if order.open_quantity <= excess:
+            return cancel(desk, [order], "its group needs less")
+    for order in live:
+        if desk.capabilities.native_replace and not order.replace_refusals and order.is_working:
+            left = sub(order.open_quantity, excess)
+            request_replace(desk, order, {"quantity": add(order.claimed_quantity, left)})
+            return None
+    largest = max(live, key=lambda order: order.open_quantity)
+    return _place(desk, group, slot, sub(largest.open_quantity, excess), attempts_max)
+
+
+__all__ = [
+    "LEGS_MAX",
+    "OURS",
+    "STOP",
+    "cancel",
+    "covered",
+    "earliest",
+    "exit_terms",
+    "is_linked",
+    "is_pairing",
+    "is_riding",
+    "level",
+    "may_try",
+    "members",
+    "next_try_ns",
+    "request_replace",
+    "submit_member",
+]

@@ -1,0 +1,228 @@
+"""Exits that the broker ties together: those that rode with an entry, and pairs of our own.
+
+Rule 1: the broker sizes them. They are left alone while they may still become what is due, and
+for a while after, as its words arrive one by one.
+Rule 2: what stays too large is cancelled whole and placed anew; what is missing is added.
+Rule 3: an exit that rides is known once its call is answered. Where the answer does not name it,
+it is asked for; it never went out where that call came to nothing.
+"""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from holdfast.domain import events as e
+from holdfast.domain.group import STOP, TARGET, Group, Phase
+from holdfast.domain.legs import (
+    cancel,
+    earliest,
+    exit_terms,
+    is_linked,
+    is_riding,
+    may_try,
+    members,
+    request_replace,
+    submit_member,
+)
+from holdfast.domain.order import Order
+from holdfast.domain.reports import Child
+from holdfast.domain.shares import in_lots
+from holdfast.domain.values import ZERO, Status, add, sub
+from holdfast.domain.work import NS_PER_MS
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+
+def meet(desk: "Desk", order: Order, children: tuple[Child, ...]) -> None:
+    """Learn the broker's ids of the exits that rode with an order."""
+    riders = [desk.state.order(number) for number in order.attached]
+    for child in children:
+        number = desk.owner_of(child.wire_id) if child.wire_id else 0
+        for rider in riders:
+            if rider is None or rider.status is not Status.NEW:
+                continue
+            if rider.number == number or (not number and rider.role == child.role):
+                accepted = e.OrderAccepted(
+                    at_ns=desk.now_ns, number=rider.number, broker_order_id=child.broker_order_id
+                )
+                desk.out(accepted)
+                desk.control(rider)
+
+
+def settle_riders(desk: "Desk", group: Group) -> int | None:
+    """Bring about that each exit that rides is known, or known never to have gone out."""
+    riders = [one for one in members(desk, group) if is_riding(one) and one.lookup is None]
+    return earliest(*[_settle_rider(desk, order) for order in riders])
+
+
+def _settle_rider(desk: "Desk", order: Order) -> int | None:
+    carrier = desk.order(order.rides)
+    if carrier is None or carrier.status in {Status.REJECTED, Status.FAILED}:
+        _fail(desk, order, "NOT_SENT", "the order that it rode with never was")
+        return None
+    if carrier.status is Status.NEW:
+        return None
+    settings = desk.settings
+    if order.asked_ns >= carrier.submitted_ns + settings.absence_grace_ms * NS_PER_MS:
+        _fail(desk, order, "ABSENT", "the broker has no such exit of the order that it rode with")
+        return None
+    wait_ms = settings.retry_first_ms if not order.asked_ns else settings.absence_grace_ms
+    due_ns = max(carrier.submitted_ns, order.asked_ns) + wait_ms * NS_PER_MS
+    if desk.now_ns >= due_ns:
+        desk.look_up(order, "it rode with an order that the broker took")
+        return None
+    return due_ns
+
+
+def _fail(desk: "Desk", order: Order, code: str, text: str) -> None:
+    failed = e.OrderFailed(at_ns=desk.now_ns, number=order.number, code=code, text=text)
+    desk.out(failed)
+
+
+def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> int | None:
+    """Bring the pairs of a group nearer to what is due; return when to look again."""
+    live = members(desk, group, STOP, TARGET)
+    if any(order.wishes or order.alive is not None for order in live):
+        return None
+    pairs = _pairs(live)
+    wrong = [order for pair in pairs for order in pair if not _has_price(group, order)]
+    if any(_waits_for_entry(desk, pair) for pair in pairs):
+        if wrong and _can_move(desk, wrong):
+            for order in wrong:
+                _move(desk, group, order)
+        return _await_entry(desk, group)
+    guard = group.guard
+    assert guard is not None
+    have = ZERO
+    for pair in pairs:
+        have = add(have, _size(pair, guard.role))
+    broken = [pair for pair in pairs if not _size(pair, guard.role)]
+    if broken or have > due or (wrong and not _can_move(desk, wrong)):
+        return _after_grace(desk, group, broken or _too_much(desk, group, pairs, sub(have, due)))
+    desk.memo.odd_ns.pop(group.group, None)
+    for order in wrong:
+        _move(desk, group, order)
+    if have < due and not wrong:
+        return _add(desk, group, sub(due, have), attempts_max)
+    return None
+
+
+def _pairs(live: list[Order]) -> list[list[Order]]:
+    found: dict[int, list[Order]] = {}
+    for order in live:
+        found.setdefault(order.rides or order.number, []).append(order)
+    return list(found.values())
+
+
+def _size(pair: list[Order], role: str) -> Decimal:
+    total = ZERO
+    for order in pair:
+        if order.role == role:
+            total = add(total, order.open_quantity)
+    return total
+
+
+def _waits_for_entry(desk: "Desk", pair: list[Order]) -> bool:
+    carrier = desk.order(pair[0].rides) if pair[0].rides else None
+    return carrier is not None and carrier.role == "entry" and carrier.is_exposed
+
+
+def _await_entry(desk: "Desk", group: Group) -> int | None:
+    """Exits that wait for the whole entry leave a part of it bare: its rest goes in time."""
+    if desk.capabilities.native_bracket != "after_full_fill" or group.phase is Phase.PROTECTED:
+        return None
+    half_ms = desk.settings.policies.groups.unprotected_max_ms // 2
+    end_ns = group.since_ns + half_ms * NS_PER_MS
+    if desk.now_ns < end_ns:
+        return end_ns
+    entry = desk.state.order(group.entry)
+    if entry is None:
+        return None
+    return cancel(desk, [entry], "partly filled, and its exits wait for the whole")
+
+
+def _has_price(group: Group, order: Order) -> bool:
+    slot = group.slots.get(order.role)
+    wanted = slot.exit if slot is not None else None
+    if wanted is None:
+        return False
+    terms = order.terms
+    return (terms.stop_price, terms.limit_price) == (wanted.stop_price, wanted.limit_price)
+
+
+def _can_move(desk: "Desk", orders: list[Order]) -> bool:
+    able = desk.capabilities.native_replace
+    return able and all(order.is_working and not order.replace_refusals for order in orders)
+
+
+def _move(desk: "Desk", group: Group, order: Order) -> None:
+    wanted = group.slots[order.role].exit
+    assert wanted is not None
+    names = ("stop_price", "limit_price")
+    prices = {name: getattr(wanted, name) for name in names}
+    changes = {
+        name: price
+        for name, price in prices.items()
+        if price is not None and price != getattr(order.terms, name)
+    }
+    request_replace(desk, order, changes)
+
+
+def _too_much(
+    desk: "Desk", group: Group, pairs: list[list[Order]], excess: Decimal
+) -> list[list[Order]]:
+    """Return what has to go: the pairs that are too much, or else the newest, to come back."""
+    if excess < desk.lot(group.symbol):
+        return pairs[-1:]
+    guard = group.guard
+    assert guard is not None
+    for pair in pairs:
+        if _size(pair, guard.role) <= excess:
+            return [pair]
+    return pairs[-1:]
+
+
+def _after_grace(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | None:
+    """Cancel what stays as it must not be; the broker is given time to set it right."""
+    since_ns = desk.memo.odd_ns.setdefault(group.group, desk.now_ns)
+    end_ns = since_ns + desk.settings.policies.groups.linked_grace_ms * NS_PER_MS
+    if desk.now_ns < end_ns:
+        return end_ns
+    orders = [order for pair in pairs for order in pair]
+    return cancel(desk, orders, "the broker's exits are not what is due")
+
+
+def _add(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
+    guard = group.guard
+    quantity = in_lots(desk, group.symbol, quantity)
+    if guard is None or not quantity:
+        return None
+    try_ns = may_try(desk, group, guard, attempts_max)
+    if try_ns is None or try_ns > desk.now_ns:
+        return try_ns
+    stop, target = group.slot(STOP).exit, group.slot(TARGET).exit
+    if stop is None or target is None:
+        assert guard.exit is not None
+        submit_member(desk, group, guard.role, exit_terms(desk, group, guard.exit, quantity))
+        return None
+    rider = submit_member(
+        desk,
+        group,
+        STOP,
+        exit_terms(desk, group, stop, quantity),
+        rides=desk.next_number + 1,
+    )
+    submit_member(
+        desk,
+        group,
+        TARGET,
+        exit_terms(desk, group, target, quantity),
+        link="oco",
+        attached=(rider,),
+    )
+    return None
+
+
+def any_linked(orders: list[Order]) -> bool:
+    """Tell whether the broker ties any of some exits to others."""
+    return any(is_linked(order) for order in orders)

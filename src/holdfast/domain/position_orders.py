@@ -1,0 +1,291 @@
+"""Orders around a position: protecting it, closing it, and cancelling what surrounds it."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from holdfast.domain import events as e
+from holdfast.domain.commands import instrument_of
+from holdfast.domain.exits import protects
+from holdfast.domain.exposure import is_exit
+from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Cause, Group, Phase
+from holdfast.domain.group_asking import (
+    aligned,
+    by_key,
+    check_closable,
+    check_key,
+    check_strategy,
+    open_group,
+)
+from holdfast.domain.group_events import ExitTerms
+from holdfast.domain.grouping import change_phase
+from holdfast.domain.inputs import (
+    CancelPositionOrders,
+    CloseGroup,
+    ClosePosition,
+    Protect,
+    SeenElsewhere,
+)
+from holdfast.domain.order import Order
+from holdfast.domain.persons import check_person
+from holdfast.domain.quotes import fresh_quote
+from holdfast.domain.refusals import refused
+from holdfast.domain.requests import check_text
+from holdfast.domain.resting import UNTRIGGERED
+from holdfast.domain.shares import closable, shares
+from holdfast.domain.sweeping import sweep
+from holdfast.domain.trailing import is_native
+from holdfast.domain.values import ID_LENGTH_MAX, ZERO, OrderType, Side, amount
+from holdfast.domain.wanting import want_exit
+from holdfast.errors import (
+    IdempotencyConflict,
+    InputError,
+    OrderStatusError,
+    UnsupportedOrderTypeError,
+)
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+KINDS: Final = (STOP, TARGET, ENTRY)
+
+
+def protect(desk: "Desk", given: Protect) -> None:
+    """Want a stop or a target for a position; the result names the group that sees to it.
+
+    One group protects what no other group looks after: asked again, it changes what it wants.
+
+    Raises:
+        UnknownSymbolError: the symbol is not defined on the desk.
+        InputError: there is no position, or the price is on its wrong side.
+        UnsupportedOrderTypeError: the broker has no such order, or not both for the same units.
+        OrderRefused: `REDUCE_ONLY_EXCEEDED`: other groups and exits look after all of it.
+    """
+    instrument = instrument_of(desk, given.symbol)
+    side = _closing_side(desk, given.symbol)
+    wanted = _wanted(desk, given)
+    quantity = None
+    if given.quantity is not None:
+        quantity = amount(given.quantity, "quantity")
+        instrument.check_quantity(quantity)
+    _check_price_side(desk, given.symbol, side, wanted)
+    group = _protector(desk, given.symbol, side)
+    roles = (
+        {given.role} | {slot.role for slot in group.wanted} if group is not None else {given.role}
+    )
+    can = desk.capabilities
+    if len(roles) > 1 and not (can.exits_share_quantity or can.native_oco):
+        raise UnsupportedOrderTypeError(
+            "the broker lets no stop and target rest for the same units; cancel the other one first"
+        )
+    if group is None:
+        _check_free(desk, given.symbol, side, quantity)
+        group = open_group(
+            desk,
+            contingency="position",
+            symbol=given.symbol,
+            side=side,
+            exits=(wanted,),
+            quantity=quantity,
+            strategy=check_strategy(given.strategy),
+            by=check_text(given.by, "by"),
+        )
+    else:
+        _change(desk, group, wanted, quantity, given.by)
+    desk.result_group(group.group)
+
+
+def _change(
+    desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal | None, by: str
+) -> None:
+    name = check_text(by, "by")[:ID_LENGTH_MAX]
+    if group.slot(wanted.role).exit != wanted:
+        want_exit(desk, group, wanted.role, wanted, by=name, reason="asked for")
+    if group.quantity != quantity:
+        changed = e.GroupQuantityChanged(
+            at_ns=desk.now_ns, group=group.group, quantity=quantity, by=name, reason="asked for"
+        )
+        desk.out(changed)
+
+
+def _closing_side(desk: "Desk", symbol: str) -> Side:
+    position = desk.positions.get(symbol)
+    held = position.quantity if position is not None else ZERO
+    side = Side.SELL if held > 0 else Side.BUY
+    if not held or not closable(desk, symbol, side):
+        raise InputError(f"there is no position in {symbol} (it is {held}); nothing can be closed")
+    return side
+
+
+def _wanted(desk: "Desk", given: Protect) -> ExitTerms:
+    """Return what is wanted of the role, its prices on the tick."""
+    instrument, can = instrument_of(desk, given.symbol), desk.capabilities
+    prices = {
+        name: aligned(value, name, instrument)
+        for name in ("stop_price", "limit_price", "trail")
+        if (value := getattr(given, name)) is not None
+    }
+    if given.role == TARGET:
+        if set(prices) != {"limit_price"}:
+            raise InputError("a target has a limit_price and nothing else; give just that")
+    elif given.role != STOP:
+        raise InputError(f"role is {given.role!r}; give stop or target")
+    elif ("stop_price" in prices) is ("trail" in prices):
+        raise InputError("a stop is at a stop_price or follows the market by a trail; give one")
+    wanted = ExitTerms(role=given.role, **prices)
+    needed = OrderType.LIMIT
+    if wanted.role == STOP:
+        needed = OrderType.STOP if wanted.limit_price is None else OrderType.STOP_LIMIT
+    if needed not in can.order_types and not (wanted.trail is not None and is_native(desk)):
+        known = ", ".join(sorted(can.order_types))
+        raise UnsupportedOrderTypeError(f"the broker has no {needed} orders; it takes {known}")
+    return wanted
+
+
+def _check_price_side(desk: "Desk", symbol: str, side: Side, wanted: ExitTerms) -> None:
+    """A stop lies where the position loses and a target where it gains, seen from the market."""
+    quote, position = fresh_quote(desk, symbol), desk.positions[symbol]
+    mark = quote.mark if quote is not None else None
+    name = "the market" if mark is not None else "the average price"
+    mark = mark if mark is not None else position.average_price
+    price = wanted.stop_price if wanted.role == STOP else wanted.limit_price
+    if price is None or mark is None:
+        return
+    below = (side is Side.SELL) is (wanted.role == STOP)
+    if (price >= mark) if below else (price <= mark):
+        where = "below" if below else "above"
+        raise InputError(
+            f"the {wanted.role} of a position that {side}s to close is at {price}; it must be "
+            f"{where} {name}, which is {mark}"
+        )
+
+
+def _protector(desk: "Desk", symbol: str, side: Side) -> Group | None:
+    """Return the group that follows a position, if there is one."""
+    for group in desk.state.groups.of(symbol):
+        live = group.phase in {Phase.PROTECTING, Phase.PROTECTED}
+        if group.contingency == "position" and group.side is side and live:
+            return group
+    return None
+
+
+def _check_free(desk: "Desk", symbol: str, side: Side, quantity: Decimal | None) -> None:
+    check_closable(desk, symbol, side, quantity if quantity is not None else desk.lot(symbol))
+
+
+def close_position(desk: "Desk", given: ClosePosition) -> None:
+    """Close a position or a part of it; the result names the group that sees to it.
+
+    What protects it shrinks first, the newest group first, so that the exit never closes twice.
+
+    Raises:
+        UnknownSymbolError: the symbol is not defined on the desk.
+        InputError: there is no position, or less than that of it.
+        IdempotencyConflict: its key was used for another request.
+    """
+    instrument = instrument_of(desk, given.symbol)
+    key = check_key(given.idempotency_key)
+    known = by_key(desk, key)
+    if known is not None:
+        if known.contingency != "close" or known.symbol != given.symbol:
+            raise IdempotencyConflict(f"idempotency_key {key!r} was used before; use a new key")
+        desk.result_group(known.group, repeat=True)
+        return
+    side = _closing_side(desk, given.symbol)
+    held = closable(desk, given.symbol, side)
+    quantity = held if given.quantity is None else amount(given.quantity, "quantity")
+    instrument.check_quantity(quantity)
+    taken = _being_closed(desk, given.symbol, side)
+    if quantity > held - taken:
+        raise refused(
+            "REDUCE_ONLY_EXCEEDED",
+            "ask for less",
+            symbol=given.symbol,
+            quantity=quantity,
+            position=held,
+            being_closed=taken,
+        )
+    price = given.limit_price
+    limit = None if price is None else aligned(price, "limit_price", instrument)
+    group = open_group(
+        desk,
+        contingency="close",
+        symbol=given.symbol,
+        side=side,
+        exits=(ExitTerms(role=EXIT, limit_price=limit),),
+        quantity=quantity,
+        strategy=check_strategy(given.strategy),
+        key=key,
+        by=check_text(given.by, "by"),
+        reason=check_text(given.reason, "reason") or "asked to close",
+    )
+    desk.result_group(group.group)
+
+
+def _being_closed(desk: "Desk", symbol: str, side: Side) -> Decimal:
+    given = shares(desk, symbol)
+    total = ZERO
+    for group in desk.state.groups.of(symbol):
+        if group.contingency == "close" and group.side is side:
+            total += given[group.group]
+    return total
+
+
+def cancel_position_orders(desk: "Desk", given: CancelPositionOrders) -> None:
+    """Cancel stops, targets or entries of a symbol; the result names the orders.
+
+    Raises:
+        UnknownSymbolError: the symbol is not defined on the desk.
+        InputError: a kind that there is not.
+    """
+    instrument_of(desk, given.symbol)
+    by, reason = check_text(given.by, "by"), check_text(given.reason, "reason")
+    unknown = [kind for kind in given.kinds if kind not in KINDS]
+    if unknown or not given.kinds:
+        raise InputError(f"kinds are {given.kinds!r}; give some of {', '.join(KINDS)}")
+    reason = reason or "cancel position orders"
+    orders = [
+        order
+        for order in desk.state.by_symbol.get(given.symbol, {}).values()
+        if _kind(desk, order) in given.kinds
+    ]
+    for group in desk.state.groups.of(given.symbol):
+        for slot in group.wanted:
+            if slot.role in given.kinds:
+                want_exit(desk, group, slot.role, None, by=by, reason=reason)
+    sweep(desk, orders, reason=reason, by=by, unprotected=STOP in given.kinds)
+    desk.result(*(order.number for order in orders))
+
+
+def _kind(desk: "Desk", order: Order) -> str:
+    if order.role in {STOP, TARGET}:
+        return order.role
+    if is_exit(order) or protects(desk, order):
+        return STOP if order.terms.order_type in UNTRIGGERED else TARGET
+    return ENTRY
+
+
+def close_group(desk: "Desk", given: CloseGroup) -> None:
+    """Cancel what works of a group and close what it holds; the result names it.
+
+    Raises:
+        OrderStatusError: there is no such group.
+        InputError: no name or no reason.
+    """
+    check_person(given.by, given.reason, "closing a group")
+    group = desk.state.groups.get(given.group)
+    if group is None:
+        raise OrderStatusError(f"no group {given.group!r} is known on this desk; check the number")
+    desk.result_group(group.group)
+    if group.contingency == "close":
+        if group.slot(EXIT).exit is not None:
+            want_exit(desk, group, EXIT, None, by=given.by, reason=given.reason)
+    elif group.phase in {Phase.ENTERING, Phase.PROTECTING, Phase.PROTECTED}:
+        reason = f"{given.by}: {given.reason}"
+        change_phase(desk, group, Cause.ASKED, reason, given.by[:ID_LENGTH_MAX])
+
+
+def seen_elsewhere(desk: "Desk", given: SeenElsewhere) -> None:
+    """Note what the account holds in a symbol by nobody's desk, where that changed."""
+    if desk.state.groups.elsewhere.get(given.symbol, ZERO) != given.quantity:
+        held = e.HeldElsewhere(at_ns=desk.now_ns, symbol=given.symbol, quantity=given.quantity)
+        desk.out(held)

@@ -1,0 +1,99 @@
+"""What each group may look after: never more, together, than there is to close.
+
+Rule 1: a group owes what its own orders say. Where the position is smaller than all of that
+together, because somebody else closed a part of it, the newest groups get less.
+Rule 2: what somebody is closing comes first; what follows a position gets what is left.
+Rule 3: a claim counts like a trade, so that protection does not wait for the executions.
+"""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from holdfast.domain.exposure import is_exit
+from holdfast.domain.group import EXIT, Group
+from holdfast.domain.instruments import signed
+from holdfast.domain.order import Order
+from holdfast.domain.values import ZERO, Side, add, neg, sub
+
+if TYPE_CHECKING:
+    from holdfast.domain.desk import Desk
+
+
+def closable(desk: "Desk", symbol: str, side: Side) -> Decimal:
+    """Return what exits of a side may close, in whole lots, claims of fills included.
+
+    That is the desk's position, and no more than the account holds, where it is known that
+    somebody closed some of it past all desks.
+    """
+    position = desk.positions.get(symbol)
+    net = position.quantity if position is not None else ZERO
+    for order in _claiming(desk, symbol):
+        claim = sub(order.claimed_quantity, order.filled_quantity)
+        net = add(net, signed(order.terms.side, claim))
+    elsewhere = desk.state.groups.elsewhere.get(symbol, ZERO)
+    held, account = net, add(net, elsewhere)
+    if side is Side.BUY:
+        held, account = neg(held), neg(account)
+    return in_lots(desk, symbol, max(min(held, account), ZERO))
+
+
+def _claiming(desk: "Desk", symbol: str) -> list[Order]:
+    active = desk.state.by_symbol.get(symbol, {}).values()
+    ended = (order for order in desk.state.ended.values() if order.terms.symbol == symbol)
+    return [order for order in (*active, *ended) if order.held is not None]
+
+
+def in_lots(desk: "Desk", symbol: str, quantity: Decimal) -> Decimal:
+    """Return a quantity rounded down to whole lots."""
+    instrument = desk.instruments.get(symbol)
+    return quantity if instrument is None else instrument.in_lots(quantity)
+
+
+def shares(desk: "Desk", symbol: str) -> dict[int, Decimal]:
+    """Return, by number, what each open group of a symbol is to look after now."""
+    groups = desk.state.groups.of(symbol)
+    left = {side: closable(desk, symbol, side) for side in {group.side for group in groups}}
+    found: dict[int, Decimal] = {}
+    for group in sorted(groups, key=_rank):
+        most = left[group.side]
+        owed = most if group.owed is None else min(group.owed, most)
+        share = in_lots(desk, symbol, owed) if wants_anything(group) else ZERO
+        found[group.group] = share
+        if not _rests_beside(desk, group):
+            left[group.side] = sub(most, share)
+    return found
+
+
+def _rank(group: Group) -> tuple[bool, bool, int]:
+    return group.contingency != "close", group.owed is None, group.group
+
+
+def wants_anything(group: Group) -> bool:
+    """Tell whether a group wants any exit, so that there is something to look after."""
+    slot = group.slots.get(EXIT)
+    return bool(group.wanted) or (slot is not None and slot.exit is not None)
+
+
+def _rests_beside(desk: "Desk", group: Group) -> bool:
+    """Tell whether a group's exit is to rest beside the stops of the same units."""
+    slot = group.slots.get(EXIT)
+    rests = slot is not None and slot.exit is not None and slot.exit.limit_price is not None
+    return rests and desk.capabilities.exits_share_quantity
+
+
+def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0) -> Decimal:
+    """Return what an exit may close beside all others that may still trade.
+
+    Those of the group `beside` are not counted; two for the same units count once.
+    """
+    left = closable(desk, symbol, side)
+    for order in exits_of(desk, symbol, side):
+        if not order.twin and not (beside and order.group == beside):
+            left = sub(left, order.most_open)
+    return in_lots(desk, symbol, max(left, ZERO))
+
+
+def exits_of(desk: "Desk", symbol: str, side: Side) -> list[Order]:
+    """Return the exits of a side that may still trade."""
+    orders = desk.state.by_symbol.get(symbol, {}).values()
+    return [order for order in orders if order.terms.side is side and is_exit(order)]
