@@ -6,6 +6,7 @@ on a copy of everything.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal as D
 from typing import Any
@@ -28,8 +29,6 @@ STOPS = {OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP}
 IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 MIDDLE = 10
 PRICES = st.integers(MIDDLE - 2, MIDDLE + 2)
-# How far a stop is behind its target, and its type.
-EXITS = st.tuples(st.integers(1, 3), st.sampled_from(sorted(STOPS)))
 
 
 @dataclass
@@ -430,49 +429,29 @@ class MatchingMachine(RuleBasedStateMachine):
         account=st.sampled_from("ab"),
         side=st.sampled_from(Side),
         quantity=st.integers(1, 6),
-        away=st.integers(-1, 2),
-        exits=EXITS,
-    )
-    def pair(
-        self, account: str, side: Side, quantity: int, away: int, exits: tuple[int, OrderType]
-    ) -> None:
-        """Send a linked pair: a target close to where others are, and a stop behind it."""
-        limit = MIDDLE - away if side is Side.BUY else MIDDLE + away
-        target = Order(0, account, side, OrderType.LIMIT, TimeInForce.GTC, quantity, limit)
-        stop = self._stop(target, *exits)
-        target.tie = stop.tie = Tie(None, [target, stop], self.per_fill, live=True, total=quantity)
-        self._send(target, link="oco")
-
-    @rule(
-        account=st.sampled_from("ab"),
-        side=st.sampled_from(Side),
-        quantity=st.integers(1, 6),
         limit=st.one_of(st.none(), PRICES),
         away=st.integers(-1, 2),
-        exits=EXITS,
-        which=st.sampled_from(["both", "stop", "target"]),
+        stop=st.tuples(st.integers(1, 3), st.sampled_from(sorted(STOPS))),
+        which=st.sampled_from([("stop",), ("target",), ("stop", "target"), ("pair",), ("pair",)]),
     )
-    def bracket(
-        self,
-        account: str,
-        side: Side,
-        quantity: int,
-        limit: int | None,
-        away: int,
-        exits: tuple[int, OrderType],
-        which: str,
+    def link(
+        self, account: str, side: Side, quantity: int, away: int, which: Any, **to: Any
     ) -> None:
-        """Send an entry with a stop, a target or both."""
-        kind = OrderType.MARKET if limit is None else OrderType.LIMIT
-        entry = Order(0, account, side, kind, TimeInForce.GTC, quantity, limit)
+        """Send an entry with a stop, a target or both; or a pair that needs no entry."""
         price = MIDDLE + away if side is Side.BUY else MIDDLE - away
-        closing = side.opposite
-        target = Order(0, account, closing, OrderType.LIMIT, TimeInForce.GTC, quantity, price)
-        legs = {"both": [target, self._stop(target, *exits)], "target": [target]}
-        entry.tie = Tie(entry, legs.get(which, [self._stop(target, *exits)]), self.per_fill, False)
-        for each in entry.tie.exits:
-            each.tie = entry.tie
-        self._send(entry, link="bracket")
+        gtc, closing = TimeInForce.GTC, side.opposite
+        target = Order(0, account, closing, OrderType.LIMIT, gtc, quantity, price)
+        stop = self._stop(target, *to["stop"])
+        if "pair" in which:
+            exits = [target, stop]
+            target.tie = stop.tie = Tie(None, exits, self.per_fill, True, total=quantity)
+            self._send(target, [stop], "oco")
+            return
+        kind = OrderType.MARKET if to["limit"] is None else OrderType.LIMIT
+        entry = Order(0, account, side, kind, gtc, quantity, to["limit"])
+        exits = [{"stop": stop, "target": target}[role] for role in which]
+        entry.tie = stop.tie = target.tie = Tie(entry, exits, self.per_fill, False)
+        self._send(entry, exits, "bracket")
 
     def _stop(self, target: Order, gap: int, kind: OrderType) -> Order:
         """The stop that belongs to a target, so far behind it."""
@@ -531,22 +510,16 @@ class MatchingMachine(RuleBasedStateMachine):
     def _resting(self) -> list[tuple[str, Order]]:
         return [pair for pair in self.pairs if pair[1].resting and pair[1].live]
 
-    def _send(self, order: Order, link: str = "") -> None:
-        exits = [each for each in order.tie.exits if each is not order] if order.tie else []
+    def _send(self, order: Order, exits: Sequence[Order] = (), link: str = "") -> None:
         for number, each in enumerate([order, *exits], start=len(self.naive.orders) + 1):
             each.number, each.held = number, each is not order
+        role = {OrderType.LIMIT: "target"}
         attached = [
-            Attached(
-                number=0,
-                role="stop" if each.kind in STOPS else "target",
-                wire_id="",
-                terms=_terms(each),
-            )
+            Attached(number=0, role=role.get(each.kind, "stop"), wire_id="", terms=_terms(each))
             for each in exits
         ]
-        answer = self.venue.submit(
-            order.account, "", _terms(order), 0, link=link, attached=attached
-        )
+        terms = _terms(order)
+        answer = self.venue.submit(order.account, "", terms, 0, link=link, attached=attached)
         assert isinstance(answer, Accepted) is self.naive.submit(order), answer
         if isinstance(answer, Accepted):
             ids = [answer.broker_order_id, *(child.broker_order_id for child in answer.children)]

@@ -1,0 +1,759 @@
+"""Exits that belong to an entry or to each other: held, brought to life, shrunk, cancelled."""
+
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.effects import Attached
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.reports import Accepted, RefusalCode, Refused, Report
+from holdfast.domain.requests import OrderTerms
+from holdfast.domain.values import Condition, OrderType, Side, Status, TimeInForce
+from holdfast.errors import InputError
+from holdfast.venue.orders import VenueOrder
+from holdfast.venue.paper import Venue
+
+EVERYTHING: dict[str, Any] = {"native_bracket": "per_fill", "native_oco": True}
+
+
+class Floor:
+    """A venue with the account main, whose capabilities a test chooses."""
+
+    def __init__(self, *, matching: bool = True, cash: D | None = None, **can: Any) -> None:
+        self.venue = Venue()
+        self.crowd = self.venue.add_listing(Instrument.of("ABC", tick=1, lot=1), matching=matching)
+        self.venue.open_account("main", Capabilities(**(EVERYTHING | can)), cash=cash)
+        self.reports: list[Report] = []
+        self.venue.subscribe("main", self.reports.append)
+
+    def bracket(self, quantity: int = 10, limit: int | None = 100, **legs: Any) -> Any:
+        """Submit a buy with a stop at 90 and a target at 110."""
+        kind = OrderType.MARKET if limit is None else OrderType.LIMIT
+        entry = terms("buy", quantity, kind=kind, limit=limit)
+        exits = {"stop": stop(quantity), "target": target(quantity)} | legs
+        return self.send("e", entry, "bracket", exits)
+
+    def pair(self, quantity: int = 10, position: int = 10) -> Any:
+        """Hold a position, and submit a pair of a target at 110 and a stop at 90 for it."""
+        self.venue.endow("main", "ABC", D(position))
+        return self.send("target", target(quantity), "oco", {"stop": stop(quantity)})
+
+    def send(self, wire_id: str, main: OrderTerms, link: str = "", exits: Any = None) -> Any:
+        """Submit an order, with exits where there are any."""
+        attached = tuple(
+            Attached(number=number, role=role, wire_id=role, terms=each)
+            for number, (role, each) in enumerate((exits or {}).items(), start=2)
+            if each is not None
+        )
+        return self.venue.submit("main", wire_id, main, 0, link=link, attached=attached)
+
+    def replace(self, wire_id: str, new: OrderTerms, again: str, **more: Any) -> Any:
+        """Give the order of a wire id new terms."""
+        return self.venue.replace(
+            "main", wire_id=again, orig_wire_id=wire_id, terms=new, now_ns=0, **more
+        )
+
+    def cancel(self, wire_id: str) -> Any:
+        """Cancel by wire id."""
+        return self.venue.cancel("main", wire_ids=[wire_id], now_ns=0)
+
+    def order(self, wire_id: str) -> VenueOrder:
+        """The newest order of a wire id."""
+        return self.venue.find("main", [wire_id], [])[-1]
+
+    def state(self, *wire_ids: str) -> list[str]:
+        """How the orders stand: status, filled of quantity, and the condition where there is one."""
+        shown = [self.order(each).snapshot() for each in wire_ids]
+        return [
+            f"{one.status} {one.cumulative}/{one.order_quantity} {one.condition}".strip()
+            for one in shown
+        ]
+
+    def told(self) -> list[str]:
+        """What was reported since the last look: wire id, kind and quantity in force."""
+        new, self.reports[:] = list(self.reports), []
+        return [f"{one.wire_id} {one.kind} {one.order_quantity} {one.text}".strip() for one in new]
+
+
+def terms(side: str, quantity: int, *, kind: OrderType, limit: Any = None, **more: Any) -> Any:
+    """Terms of an order."""
+    price = None if limit is None else D(limit)
+    return OrderTerms(
+        symbol="ABC",
+        side=Side(side),
+        quantity=D(quantity),
+        order_type=kind,
+        limit_price=price,
+        **more,
+    )
+
+
+def stop(quantity: int, price: int = 90, **more: Any) -> OrderTerms:
+    """Terms of a sell stop."""
+    more = {"side": "sell", "kind": OrderType.STOP, "stop_price": D(price)} | more
+    side = more.pop("side")
+    wanted: OrderTerms = terms(side, quantity, **more)
+    return wanted
+
+
+def target(quantity: int, price: int = 110, **more: Any) -> OrderTerms:
+    """Terms of a sell limit order."""
+    wanted: OrderTerms = terms("sell", quantity, kind=OrderType.LIMIT, limit=price, **more)
+    return wanted
+
+
+def test_a_bracket_is_taken_as_three_orders_with_ids_of_their_own() -> None:
+    """The answer and the entry name the exits, which are found by either of their ids."""
+    floor = Floor()
+
+    answer = floor.bracket()
+
+    children = {child.role: child for child in answer.children}
+    assert [child.wire_id for child in answer.children] == ["stop", "target"]
+    for role, child in children.items():
+        assert floor.order(role).broker_order_id == child.broker_order_id
+        assert floor.venue.find("main", [], [child.broker_order_id]) == [floor.order(role)]
+        assert floor.order(role).snapshot().children == ()
+    assert floor.order("e").snapshot().children == answer.children
+    assert len({answer.broker_order_id, *(one.broker_order_id for one in answer.children)}) == 3
+    assert floor.told() == [
+        "e new 10",
+        "stop new 10",
+        "stop held 10",
+        "target new 10",
+        "target held 10",
+    ]
+
+
+def test_a_held_exit_neither_trades_nor_waits_for_its_price() -> None:
+    """Prices pass the stop and the target of an entry that has not filled, and nothing happens."""
+    floor = Floor()
+    floor.bracket()
+
+    floor.crowd.place("ask", -1, 120, 1)
+    floor.crowd.take(1, 1)
+    left = floor.crowd.take(1, 5)
+    floor.crowd.place("low", 1, 80, 1)
+
+    assert left == 5
+    assert floor.state("stop", "target") == ["open 0/10 held"] * 2
+    with pytest.raises(InputError, match="is held"):
+        floor.venue.execute(floor.order("stop").broker_order_id, D(1), D(90))
+    with pytest.raises(InputError, match="is held"):
+        floor.venue.suspend(floor.order("stop").broker_order_id)
+
+
+def test_exits_come_to_life_with_each_fill_for_what_is_filled() -> None:
+    """Per fill, the first one releases them and each of them restates their size (scenario 62)."""
+    floor = Floor()
+    floor.bracket()
+    floor.told()
+
+    floor.crowd.take(-1, 4)
+    first = floor.told()
+    floor.crowd.take(-1, 3)
+
+    assert first == ["e trade 10", "stop restated 4", "target restated 4"]
+    assert floor.told() == ["e trade 10", "stop restated 7", "target restated 7"]
+    assert floor.state("stop", "target") == ["open 0/7"] * 2
+    assert floor.venue.depth("ABC", Side.SELL, 9) == [(D(110), D(7))]
+
+
+def test_exits_come_to_life_only_once_the_entry_is_filled_whole() -> None:
+    """After full fill, a part of the entry leaves them held, and the last releases them whole."""
+    floor = Floor(native_bracket="after_full_fill")
+    floor.bracket()
+
+    floor.crowd.take(-1, 9)
+    before = floor.state("stop", "target")
+    floor.told()
+    floor.crowd.take(-1, 1)
+
+    assert before == ["open 0/10 held"] * 2
+    assert floor.state("stop", "target") == ["open 0/10"] * 2
+    assert floor.told() == ["e trade 10", "stop restated 10", "target restated 10"]
+
+
+@pytest.mark.parametrize(
+    ("when", "filled", "left"),
+    [
+        ("per_fill", 0, ["canceled 0/10", "canceled 0/10"]),
+        ("per_fill", 4, ["open 0/4", "open 0/4"]),
+        ("after_full_fill", 0, ["canceled 0/10", "canceled 0/10"]),
+        ("after_full_fill", 4, ["canceled 0/10", "canceled 0/10"]),
+    ],
+)
+@pytest.mark.parametrize("end", ["cancel", Status.EXPIRED, Status.REJECTED, "day"])
+def test_an_entry_that_ends_early_leaves_what_it_filled(
+    when: str, filled: int, left: list[str], end: str
+) -> None:
+    """Exits stay for a part only where they live with each fill; else they end (scenario 63)."""
+    floor = Floor(native_bracket=when)
+    entry = terms("buy", 10, kind=OrderType.LIMIT, limit=100, time_in_force=TimeInForce.DAY)
+    answer = floor.send("e", entry, "bracket", {"stop": stop(10), "target": target(10)})
+    floor.crowd.take(-1, filled)
+
+    if end == "cancel":
+        floor.cancel("e")
+    elif end == "day":
+        floor.venue.end_of_day(0)
+    else:
+        floor.venue.finish(answer.broker_order_id, Status(end))
+
+    assert floor.state("stop", "target") == left
+
+
+def test_exits_of_the_day_end_with_it_once() -> None:
+    """An entry and exits that all expire at the end of the day are each ended once."""
+    floor = Floor()
+    day = {"time_in_force": TimeInForce.DAY}
+    entry = terms("buy", 10, kind=OrderType.LIMIT, limit=100, **day)
+    floor.send("e", entry, "bracket", {"stop": stop(10, **day), "target": target(10, **day)})
+    floor.told()
+
+    floor.venue.end_of_day(0)
+
+    assert floor.told() == ["e expired 10", "stop canceled 10 linked", "target canceled 10 linked"]
+
+
+def test_a_market_entry_that_finds_too_little_keeps_its_exits_for_that() -> None:
+    """The rest of the entry is cancelled in the act that filled the part, and the part is held."""
+    floor = Floor()
+    floor.crowd.place("ask", -1, 101, 4)
+
+    floor.bracket(limit=None)
+
+    assert floor.state("e", "stop", "target") == ["canceled 4/10", "open 0/4", "open 0/4"]
+
+
+def test_a_released_exit_that_is_due_trades_after_the_fill_that_released_it() -> None:
+    """A target below the market trades at once, at the end of the act, and the stop goes."""
+    floor = Floor()
+    floor.crowd.place("bid", 1, 112, 10)
+    floor.crowd.place("ask", -1, 115, 10)
+
+    floor.bracket(limit=None, target=target(10, 111))
+
+    assert floor.state("e", "stop", "target") == ["filled 10/10", "canceled 0/10", "filled 10/10"]
+    assert floor.venue.positions("main") == {}
+
+
+def test_a_part_of_the_target_shrinks_the_stop_in_the_same_act() -> None:
+    """What one exit trades is taken off the other before anything else happens (scenario 68)."""
+    floor = Floor()
+    floor.bracket(3)
+    floor.crowd.take(-1, 3)
+    floor.told()
+
+    floor.crowd.take(1, 1)
+
+    assert floor.state("stop", "target") == ["open 0/2", "partial_fill 1/3"]
+    assert floor.told() == ["target trade 3", "stop restated 2"]
+
+
+def test_an_exit_that_fills_whole_cancels_the_other() -> None:
+    """The stop goes with the last fill of the target (scenario 67)."""
+    floor = Floor()
+    floor.bracket(3)
+    floor.crowd.take(-1, 3)
+    floor.told()
+
+    floor.crowd.take(1, 3)
+
+    assert floor.state("stop", "target") == ["canceled 0/3", "filled 3/3"]
+    assert floor.told() == ["target trade 3", "stop canceled 3 linked"]
+
+
+def test_a_triggered_stop_takes_the_target_along() -> None:
+    """The stop trades at the market, in parts, and nothing of the target is left."""
+    floor = Floor()
+    floor.pair()
+    floor.crowd.place("b1", 1, 90, 1)
+    floor.crowd.place("b2", 1, 89, 4)
+    floor.crowd.place("b3", 1, 88, 20)
+
+    floor.crowd.take(-1, 1)
+
+    assert floor.state("stop", "target") == ["filled 10/10", "canceled 0/6"]
+    assert floor.venue.depth("ABC", Side.SELL, 9) == []
+    assert floor.venue.positions("main") == {}
+
+
+def test_an_exit_that_fills_whole_ends_what_is_left_of_its_entry() -> None:
+    """A bracket whose exit is done does not open again without one."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 4)
+
+    floor.crowd.take(1, 4)
+
+    assert floor.state("e", "stop", "target") == ["canceled 4/10", "canceled 0/4", "filled 4/4"]
+
+
+def test_fills_of_the_entry_after_an_exit_traded_add_to_what_is_left() -> None:
+    """Exits are for the entry's fills less what either of them has traded."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 4)
+    floor.crowd.take(1, 1)
+
+    floor.crowd.take(-1, 2)
+
+    assert floor.state("stop", "target") == ["open 0/5", "partial_fill 1/6"]
+
+
+def test_a_held_exit_can_be_cancelled_alone() -> None:
+    """Before they live the exits are two orders: the other is released alone."""
+    floor = Floor()
+    floor.bracket()
+
+    floor.cancel("target")
+    floor.crowd.take(-1, 10)
+
+    assert floor.state("stop", "target") == ["open 0/10", "canceled 0/10"]
+
+
+@pytest.mark.parametrize("link", ["bracket", "oco"])
+@pytest.mark.parametrize("named", ["stop", "target"])
+def test_a_pair_cancelled_at_one_end_is_cancelled_at_both(link: str, named: str) -> None:
+    """Who cancels one exit that lives has cancelled the other."""
+    floor = Floor()
+    if link == "oco":
+        floor.pair()
+    else:
+        floor.bracket()
+        floor.crowd.take(-1, 4)
+
+    answer = floor.cancel(named)
+
+    assert isinstance(answer, Accepted)
+    assert answer.final
+    assert all(state.startswith("canceled") for state in floor.state("stop", "target"))
+    assert floor.told()[-1].endswith("linked")
+
+
+def test_an_exit_that_the_venue_ends_leaves_the_other_at_work() -> None:
+    """A stop that expires does not take the target with it: one exit is better than none."""
+    floor = Floor()
+    answer = floor.pair()
+
+    floor.venue.finish(answer.children[0].broker_order_id, Status.EXPIRED)
+    floor.crowd.take(1, 3)
+
+    assert floor.state("stop", "target") == ["expired 0/10", "partial_fill 3/10"]
+
+
+def test_a_pair_may_be_sold_only_once() -> None:
+    """A target that trades on arrival leaves the stop what it left (scenario 69)."""
+    floor = Floor()
+    floor.venue.endow("main", "ABC", D(10))
+    floor.crowd.place("b1", 1, 96, 6)
+    floor.crowd.place("b2", 1, 80, 20)
+
+    floor.send("target", target(10, 95), "oco", {"stop": stop(10)})
+    floor.crowd.take(-1, 1)
+
+    assert floor.state("stop", "target") == ["filled 4/4", "canceled 6/10"]
+    assert floor.venue.positions("main") == {}
+
+
+def test_fill_or_kill_counts_a_pair_once() -> None:
+    """An order that would need both of a pair finds too little and is killed untouched."""
+    floor = Floor()
+    floor.venue.endow("main", "ABC", D(5))
+    kind, both = OrderType.STOP_LIMIT, {"stop_price": D(90), "limit": 88}
+    floor.send("target", target(5, 95), "oco", {"stop": stop(5, kind=kind, **both)})
+    floor.crowd.place("bid", 1, 87, 9)
+    floor.venue.open_account("other")
+    floor.crowd.place("b90", 1, 90, 1)
+    floor.crowd.take(-1, 1)
+
+    def kill(wire_id: str, quantity: int) -> str:
+        want = terms("buy", quantity, kind=OrderType.LIMIT, limit=95)
+        exact = {name: getattr(want, name) for name in want.__struct_fields__}
+        floor.venue.submit(
+            "other", wire_id, OrderTerms(**exact | {"time_in_force": TimeInForce.FOK}), 0
+        )
+        return floor.venue.find("other", [wire_id], [])[0].status.value
+
+    assert floor.venue.depth("ABC", Side.SELL, 9) == [(D(88), D(5)), (D(95), D(5))]
+    assert [kill("six", 6), kill("five", 5)] == ["canceled", "filled"]
+    assert floor.state("stop", "target") == ["filled 5/5", "canceled 0/5"]
+
+
+@pytest.mark.parametrize(
+    ("new_ids", "carries", "quantity", "leaves", "shown"),
+    [
+        (False, True, 10, 8, ["open 0/8", "partial_fill 2/10"]),
+        (False, True, 7, 5, ["open 0/5", "partial_fill 2/7"]),
+        (True, True, 7, 5, ["open 0/5", "partial_fill 2/7"]),
+        (True, False, 7, 5, ["open 0/5", "open 0/5"]),
+    ],
+)
+def test_a_replaced_exit_stays_linked(
+    new_ids: bool, carries: bool, quantity: int, leaves: int, shown: list[str]
+) -> None:
+    """The other follows its new size, and the two still sell no more than is left."""
+    floor = Floor(new_id_on_replace=new_ids, replace_carries_fills=carries)
+    floor.pair()
+    floor.crowd.take(1, 2)
+
+    answer = floor.replace("target", target(quantity, 108), "t2", leaves_quantity=D(leaves))
+
+    assert isinstance(answer, Accepted), answer
+    assert floor.state("stop", "t2") == shown
+    assert floor.order("t2").snapshot().children == (*answer.children,)
+    floor.crowd.take(1, 1)
+    assert floor.order("stop").leaves == floor.order("t2").leaves == leaves - 1
+    floor.crowd.take(1, 20)
+    assert floor.order("stop").status is Status.CANCELED
+    assert floor.venue.books("main").positions.get("ABC", D(0)) == 8 - leaves
+
+
+def test_the_stop_of_a_pair_is_replaced_under_a_new_id_and_named_by_the_target() -> None:
+    """The target keeps its child, under the id that it has now."""
+    floor = Floor(new_id_on_replace=True)
+    floor.pair()
+
+    answer = floor.replace("stop", stop(10, 95), "s2")
+
+    (child,) = floor.order("target").snapshot().children
+    assert (child.broker_order_id, child.wire_id) == (answer.broker_order_id, "s2")
+
+
+def test_a_pair_that_traded_is_not_raised_by_whoever_did_not_hear_of_it() -> None:
+    """A replace for the old quantity is refused after a fill of the other, and works before one."""
+    floor = Floor()
+    floor.pair(8)
+    raised = floor.replace("stop", stop(10), "s2")
+    floor.crowd.take(1, 4)
+
+    late = floor.replace("s2", stop(10, 95), "s3")
+
+    assert isinstance(raised, Accepted)
+    assert isinstance(late, Refused)
+    assert late.text == "more than its linked orders have left to trade, which is 6"
+    assert floor.state("s2", "target") == ["open 0/6", "partial_fill 4/10"]
+
+
+def test_while_the_entry_works_a_replace_changes_the_price_of_an_exit_only() -> None:
+    """An exit's size is what its entry filled, whatever a replace under way still thinks."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 4)
+
+    floor.replace("stop", stop(10, 95), "s2")
+    floor.replace("target", target(1, 120), "t2")
+
+    assert floor.state("s2", "t2") == ["open 0/4"] * 2
+    assert floor.order("s2").stop == 95
+    assert floor.venue.depth("ABC", Side.SELL, 9) == [(D(120), D(4))]
+
+
+def test_the_price_of_a_held_exit_can_be_replaced() -> None:
+    """It stays held, at its size, and says so after the word that it was replaced."""
+    floor = Floor(new_id_on_replace=True)
+    floor.bracket()
+    floor.told()
+
+    answer = floor.replace("stop", stop(3, 95), "s2")
+
+    assert floor.told() == ["s2 replaced 10", "s2 held 10"]
+    assert floor.state("s2") == ["open 0/10 held"]
+    named = {child.wire_id: child for child in floor.order("e").snapshot().children}
+    assert named["s2"].broker_order_id == answer.broker_order_id
+    floor.crowd.take(-1, 10)
+    assert floor.state("s2", "target") == ["open 0/10"] * 2
+
+
+@pytest.mark.parametrize("new_ids", [False, True])
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("when", ["per_fill", "after_full_fill"])
+def test_a_replaced_entry_keeps_its_exits(new_ids: bool, carries: bool, when: str) -> None:
+    """They live for all that it filled, before and after the replace."""
+    floor = Floor(
+        native_bracket=when, new_id_on_replace=new_ids, replace_carries_fills=carries or not new_ids
+    )
+    before = floor.bracket().children
+    floor.crowd.take(-1, 4)
+
+    answer = floor.replace(
+        "e", terms("buy", 12, kind=OrderType.LIMIT, limit=101), "e2", leaves_quantity=D(8)
+    )
+    held = floor.state("stop")
+    floor.crowd.take(-1, 8)
+
+    assert answer.children == before
+    assert held == ["open 0/4" if when == "per_fill" else "open 0/12 held"]
+    assert floor.state("stop", "target") == ["open 0/12"] * 2
+
+
+def test_an_entry_replaced_down_to_what_it_filled_is_filled_whole() -> None:
+    """Exits that wait for the whole entry come to life for what it is now."""
+    floor = Floor(native_bracket="after_full_fill")
+    floor.bracket()
+    floor.crowd.take(-1, 4)
+
+    floor.replace("e", terms("buy", 4, kind=OrderType.LIMIT, limit=100), "e2")
+
+    assert floor.state("e2", "stop", "target") == ["filled 4/4", "open 0/4", "open 0/4"]
+
+
+def executions(floor: Floor, wire_id: str) -> list[str]:
+    """The ids of an order's executions."""
+    return [fill.execution.execution_id for fill in floor.order(wire_id).fills]
+
+
+def test_a_bust_of_an_exit_gives_back_to_both_while_they_work() -> None:
+    """What the target did not sell after all, the stop protects again."""
+    floor = Floor()
+    floor.pair()
+    floor.crowd.take(1, 4)
+
+    floor.venue.bust(executions(floor, "target")[0])
+
+    assert floor.state("stop", "target") == ["open 0/10", "open 0/10"]
+
+
+@pytest.mark.parametrize(("reinstate", "ends"), [(False, "canceled 0/10"), (True, "open 0/10")])
+def test_a_bust_of_an_exit_that_ended_its_pair_revives_no_other(reinstate: bool, ends: str) -> None:
+    """The stop stays cancelled, whether or not the target works again."""
+    floor = Floor()
+    floor.pair()
+    floor.crowd.take(1, 10)
+
+    floor.venue.bust(executions(floor, "target")[0], reinstate=reinstate)
+
+    assert floor.state("stop", "target") == ["canceled 0/10", ends]
+
+
+def test_a_bust_of_the_entry_takes_from_the_exits() -> None:
+    """They never sell what was not bought: they shrink, and are held again when all is undone."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 4)
+    floor.crowd.take(-1, 3)
+    first, second = executions(floor, "e")
+
+    floor.venue.bust(second)
+    shrunk = floor.state("stop", "target")
+    floor.venue.bust(first)
+    held = floor.state("stop", "target")
+    floor.crowd.take(-1, 2)
+
+    assert shrunk == ["open 0/4"] * 2
+    assert held == ["open 0/10 held"] * 2
+    assert floor.state("stop", "target") == ["open 0/2"] * 2
+
+
+def test_a_bust_of_an_entry_that_ended_ends_its_exits() -> None:
+    """Nothing was bought and nothing will be: the exits are cancelled."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 10)
+
+    floor.venue.bust(executions(floor, "e")[0])
+
+    assert floor.state("e", "stop", "target") == ["canceled 0/10"] * 3
+
+
+def test_a_correction_of_an_exit_is_felt_by_the_other() -> None:
+    """A trade that was larger than told shrinks the other, or ends it where nothing is left."""
+    floor = Floor()
+    floor.pair()
+    floor.crowd.take(1, 4)
+    (trade,) = executions(floor, "target")
+
+    floor.venue.correct(trade, D(6), D(110))
+    shrunk = floor.state("stop", "target")
+    floor.venue.correct(trade, D(10), D(110))
+
+    assert shrunk == ["open 0/4", "partial_fill 6/10"]
+    assert floor.state("stop", "target") == ["canceled 0/4", "filled 10/10"]
+
+
+def test_exits_follow_a_recorded_market_too() -> None:
+    """Where trades are dictated, they release, shrink and cancel all the same."""
+    floor = Floor(matching=False)
+    entry = floor.bracket()
+    stop_id, target_id = (child.broker_order_id for child in entry.children)
+
+    floor.venue.execute(entry.broker_order_id, D(4), D(100))
+    alive = floor.state("stop", "target")
+    floor.venue.execute(target_id, D(1), D(110))
+    shrunk = floor.state("stop", "target")
+    floor.venue.execute(stop_id, D(3), D(90))
+
+    assert alive == ["open 0/4"] * 2
+    assert shrunk == ["open 0/3", "partial_fill 1/4"]
+    assert floor.state("e", "stop", "target") == ["canceled 4/10", "filled 3/3", "canceled 1/4"]
+
+
+def test_exits_released_in_a_halt_wait_for_its_end() -> None:
+    """A fill that is told during a halt brings them to life; they arrive once it is over."""
+    floor = Floor()
+    entry = floor.bracket()
+    floor.crowd.place("bid", 1, 112, 3)
+    floor.venue.halt("ABC")
+
+    floor.venue.execute(entry.broker_order_id, D(4), D(100))
+    during = floor.venue.depth("ABC", Side.SELL, 9)
+    floor.venue.resume("ABC")
+
+    assert during == []
+    assert floor.state("stop", "target") == ["open 0/1", "partial_fill 3/4"]
+
+
+LIMIT = OrderType.LIMIT
+ENTRY = terms("buy", 10, kind=LIMIT, limit=100)
+
+
+@pytest.mark.parametrize(
+    ("link", "main", "exits", "text"),
+    [
+        ("", ENTRY, {"stop": stop(10)}, "nothing says how"),
+        ("pairs", ENTRY, {"stop": stop(10)}, "'pairs' is no link"),
+        ("bracket", ENTRY, {}, "a bracket has a stop"),
+        ("bracket", ENTRY, {"limit": target(10)}, "a bracket has a stop"),
+        ("bracket", ENTRY, {"stop": stop(9)}, "sell 9 ABC, where sell 10 ABC would fit"),
+        ("bracket", ENTRY, {"stop": stop(10, side="buy")}, "buy 10 ABC"),
+        ("bracket", ENTRY, {"stop": target(10)}, "the attached stop cannot be limit, gtc"),
+        ("bracket", ENTRY, {"target": stop(10)}, "the attached target cannot be stop, gtc"),
+        ("bracket", ENTRY, {"target": target(10, post_only=True)}, "limit, gtc, post-only"),
+        ("bracket", ENTRY, {"target": target(10, time_in_force=TimeInForce.FOK)}, "limit, fok"),
+        ("bracket", ENTRY, {"stop": stop(10, D("90.5"))}, "not a multiple of the tick"),
+        ("bracket", ENTRY, {"stop": stop(10, 110), "target": target(10)}, "on the wrong side"),
+        ("oco", target(10), {"target": target(10)}, "a pair is a target with one stop"),
+        ("oco", stop(10), {"stop": stop(10)}, "is a limit order that rests"),
+        ("oco", target(10), {"stop": stop(10, side="buy")}, "where sell 10 ABC would fit"),
+    ],
+)
+def test_exits_that_do_not_fit_are_refused_with_their_order(
+    link: str, main: OrderTerms, exits: dict[str, OrderTerms], text: str
+) -> None:
+    """All are taken, or nothing is: no order is left, no id is spent."""
+    floor = Floor()
+
+    answer = floor.send("e", main, link, exits)
+
+    assert isinstance(answer, Refused)
+    assert text in answer.text
+    assert floor.venue.orders("main") == []
+    assert floor.told() == []
+    assert isinstance(floor.bracket(), Accepted)
+
+
+def test_an_id_of_an_exit_is_used_once() -> None:
+    """A leg under an id that is spent, or that its own order has, is refused with all of them."""
+    floor = Floor()
+    floor.send("stop", terms("buy", 1, kind=LIMIT, limit=50))
+
+    spent = floor.bracket()
+    own = floor.send("target", ENTRY, "bracket", {"target": target(10)})
+
+    assert [spent.code, own.code] == [RefusalCode.OTHER, RefusalCode.OTHER]
+    assert spent.text == "the attached stop: client order id stop was used already"
+    assert own.text == "client order id target is given twice"
+    assert len(floor.venue.orders("main")) == 1
+
+
+@pytest.mark.parametrize(
+    ("can", "link"), [({"native_bracket": "none"}, "bracket"), ({"native_oco": False}, "oco")]
+)
+def test_links_that_the_account_has_not_are_refused(can: dict[str, Any], link: str) -> None:
+    """Each kind of link is a capability of its own."""
+    floor = Floor(**can)
+
+    answer = floor.bracket() if link == "bracket" else floor.pair()
+
+    assert isinstance(answer, Refused)
+    assert answer.text.endswith("are not taken on this account")
+
+
+def test_an_exit_for_what_others_hold_is_refused_where_they_cannot_share() -> None:
+    """A stop beside a target for the same units is refused, and room is what is left (107)."""
+    floor = Floor(exits_share_quantity=False)
+    floor.venue.endow("main", "ABC", D(10))
+    floor.send("t", target(6))
+
+    over = floor.send("s", stop(5))
+    flatten = floor.send("m", terms("sell", 10, kind=OrderType.MARKET))
+
+    assert over.code is RefusalCode.OTHER
+    assert over.text == ("insufficient quantity, held by other orders: 5 wanted, 4 of 10 available")
+    assert isinstance(flatten, Refused)
+    assert isinstance(floor.send("s2", stop(4)), Accepted)
+    assert isinstance(floor.replace("s2", stop(5), "s3"), Refused)
+    assert isinstance(floor.replace("s2", stop(3), "s4"), Accepted)
+
+
+def test_orders_that_open_are_nothing_to_what_exits_hold() -> None:
+    """Buying more, selling past the position and selling short are not held up by it."""
+    floor = Floor(exits_share_quantity=False)
+    short = floor.send("short", target(10))
+    floor.cancel("short")
+    floor.venue.endow("main", "ABC", D(10))
+
+    reversal = floor.send("reversal", target(15))
+
+    assert isinstance(short, Accepted)
+    assert isinstance(reversal, Accepted)
+    assert isinstance(floor.send("more", ENTRY), Accepted)
+    assert isinstance(floor.send("one", stop(1)), Refused)
+
+
+def test_a_pair_holds_its_quantity_once() -> None:
+    """Where exits cannot share, a pair may, and leaves the rest of the position to others."""
+    floor = Floor(exits_share_quantity=False)
+
+    pair = floor.pair(6)
+    second = floor.send("t2", target(5), "oco", {"stop": stop(5)})
+
+    assert isinstance(pair, Accepted)
+    assert isinstance(second, Refused)
+    assert isinstance(floor.send("t3", target(4)), Accepted)
+    assert isinstance(floor.replace("stop", stop(6, 95), "s2"), Accepted)
+
+
+def test_exits_of_a_bracket_hold_their_quantity_once_they_live() -> None:
+    """Held exits hold nothing; living ones hold what the entry filled."""
+    floor = Floor(exits_share_quantity=False)
+    floor.venue.endow("main", "ABC", D(2))
+    floor.bracket()
+
+    before = floor.send("before", target(2, 130))
+    floor.crowd.take(-1, 4)
+    after = floor.send("after", target(1, 130))
+
+    assert isinstance(before, Accepted)
+    assert isinstance(after, Refused)
+
+
+def test_linked_exits_need_no_cash() -> None:
+    """Held exits and the second of a pair reserve nothing of what the account can pay for."""
+    floor = Floor(cash=D(1000))
+
+    taken = floor.bracket()
+
+    assert isinstance(taken, Accepted)
+    assert floor.venue.power("main") == 0
+    floor.crowd.take(-1, 10)
+    assert floor.venue.power("main") == 0
+
+
+def test_a_listener_may_cancel_the_entry_on_its_first_fill() -> None:
+    """Acts of a listener come after the act that it hears of, with the exits sized by it."""
+    floor = Floor()
+    floor.bracket()
+
+    def heard(report: Report) -> None:
+        if report.wire_id == "e" and report.kind.value == "trade":
+            floor.cancel("e")
+
+    floor.venue.subscribe("main", heard)
+    floor.crowd.take(-1, 4)
+
+    assert floor.state("e", "stop", "target") == ["canceled 4/10", "open 0/4", "open 0/4"]
+    assert floor.order("stop").condition is Condition.NONE
