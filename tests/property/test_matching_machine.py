@@ -376,20 +376,10 @@ class MatchingMachine(RuleBasedStateMachine):
         limit=st.one_of(st.none(), PRICES),
         reduce_only=st.booleans(),
     )
-    def take(
-        self,
-        account: str,
-        side: Side,
-        in_force: TimeInForce,
-        quantity: int,
-        limit: int | None,
-        reduce_only: bool,
-    ) -> None:
+    def take(self, limit: int | None, **terms: Any) -> None:
         """Send an order that trades now: market, or limit at any price."""
         kind = OrderType.MARKET if limit is None else OrderType.LIMIT
-        order = Order(0, account, side, kind, in_force, quantity, limit)
-        order.reduce_only = reduce_only
-        self._send(order)
+        self._send(Order(0, kind=kind, limit=limit, **terms))
 
     @rule(
         account=st.sampled_from("ab"),
@@ -399,17 +389,9 @@ class MatchingMachine(RuleBasedStateMachine):
         quantity=st.integers(1, 4),
         prices=st.tuples(PRICES, PRICES, st.integers(1, 2)),
     )
-    def protect(
-        self,
-        account: str,
-        side: Side,
-        kind: OrderType,
-        in_force: TimeInForce,
-        quantity: int,
-        prices: tuple[int, int, int],
-    ) -> None:
+    def protect(self, kind: OrderType, prices: tuple[int, int, int], **terms: Any) -> None:
         """Send a stop of any type."""
-        order = Order(0, account, side, kind, in_force, quantity, waiting=True)
+        order = Order(0, kind=kind, waiting=True, **terms)
         order.limit = prices[0] if kind is OrderType.STOP_LIMIT else None
         order.stop = None if kind is OrderType.TRAILING_STOP else prices[1]
         order.trail = prices[2] if kind is OrderType.TRAILING_STOP else None
@@ -455,8 +437,7 @@ class MatchingMachine(RuleBasedStateMachine):
 
     def _stop(self, target: Order, gap: int, kind: OrderType) -> Order:
         """The stop that belongs to a target, so far behind it."""
-        behind = gap if target.side is Side.BUY else -gap
-        price = (target.limit or 0) + behind
+        price = (target.limit or 0) + (gap if target.side is Side.BUY else -gap)
         order = Order(0, target.account, target.side, kind, TimeInForce.GTC, target.quantity)
         order.waiting = True
         order.limit = price if kind is OrderType.STOP_LIMIT else None

@@ -52,6 +52,8 @@ def absorb(work: Work, order: Order, report: Report) -> None:
     if report.kind not in _OF_REQUESTS:
         meet(work, order, report.broker_order_id, report.wire_id)
     _STATES[report.kind](work, order, report, report_id)
+    if report.kind in _ALIVE and report.cumulative is not None:
+        claim(work, order, report)
     if had_ended and report.kind in _ALIVE:
         _suspect(work, order, report, is_newer=leg is None or (news is not None and news > 0))
 

@@ -132,22 +132,27 @@ def revise(
         successor.filled -= fallen
         successor.carried -= fallen
         followers.append(successor)
+    revived = [order for order in followers if reinstate and _short(order)]
+    for order in revived:
+        order.status = Status.PARTIAL_FILL if order.filled else Status.OPEN
+        order.account.working[order.broker_order_id] = order
     if fill.order.link is not None:
         fill.order.link.undone(fill.order, fallen)
     for order in followers:
-        _follow(order, matcher, clearing, reinstate=reinstate)
+        _follow(order, matcher, clearing)
+    for order in revived:
+        matcher.arrive(order)
 
 
-def _follow(order: VenueOrder, matcher: Matcher, clearing: Clearing, *, reinstate: bool) -> None:
-    full = order.filled >= order.lots
-    if order.status is Status.FILLED and not full:
-        if reinstate:
-            order.status = Status.PARTIAL_FILL if order.filled else Status.OPEN
-            order.account.working[order.broker_order_id] = order
-            matcher.arrive(order)
-        else:
-            clearing.end(order, Status.CANCELED, "a trade was undone")
-    elif not order.ended and full:
+def _short(order: VenueOrder) -> bool:
+    """Tell whether an order that was filled whole no longer is."""
+    return order.status is Status.FILLED and order.filled < order.lots
+
+
+def _follow(order: VenueOrder, matcher: Matcher, clearing: Clearing) -> None:
+    if _short(order):
+        clearing.end(order, Status.CANCELED, "a trade was undone")
+    elif not order.ended and order.filled >= order.lots:
         matcher.withdraw(order)
         clearing.close(order, Status.FILLED)
         if order.link is not None:

@@ -81,9 +81,11 @@ def committed(
     That is for accounts whose exits cannot share a quantity. On the closing side an order counts
     as an exit up to the position, linked exits count once, and held ones not yet.
     """
+    if order.account.capabilities.exits_share_quantity or order.is_held:
+        return None
     position = matcher.reducible(order)
     wanted = min(lots, position)
-    if order.account.capabilities.exits_share_quantity or wanted <= 0 or order.is_held:
+    if wanted <= 0:
         return None
     left = position
     for each in reserving(order.account.working.values()):

@@ -117,3 +117,13 @@ def test_a_cancel_that_stays_pending_is_asked_about_ever_more_slowly() -> None:
     asked = [effect for effect in bench.effects if isinstance(effect, LookupOrder)]
     assert 5 < len(asked) < 120
     assert "STILL_UNKNOWN" in bench.anomalies()
+
+
+def test_a_word_without_its_trade_still_tells_what_filled() -> None:
+    """A restatement whose figure is above what is booked waits for the trade, then counts (P5)."""
+    bench = DeskDriver()
+    bench.opened()
+    bench.say("restated", cumulative=D(10), order_quantity=D(10))
+    assert bench.order().claimed_quantity == 10
+    bench.advance(5_000)
+    assert (bench.order().status, bench.order().filled_quantity) == (Status.FILLED, 10)
