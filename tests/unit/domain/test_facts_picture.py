@@ -28,7 +28,7 @@ trade_3        part:3      part:3      part:7      full:13!   canc:7   expd:7   
 trade_6        part:6      part:6      full:10     full:16!   full:10  full:10  rejd:6!? part:6!
 trade_10       full:10     full:10     full:14!    full:20!   full:14! full:14! full:10! full:10!
 same_trade     part:4      part:4      .           .          .        .        rejd:4!? part:4!
-trade_of_0     !           !           !           !          !        !        !        !
+trade_of_0     !?          !?          !?          !?         !?       !?       !?       !?
 correct_to_2   part:2      part:2      part:2      part:8?    canc:2   expd:2   rejd:2!? part:2!
 correct_to_10  full:10     full:10     full:10     full:16!   full:10  full:10  full:10! full:10!
 bust           open:0      open:0      open:0      part:6?    canc:0   expd:0   rejd:0   fail:0
