@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from holdfast.domain.refusals import CODES
+from holdfast.testing.drawing import redrawn
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RUN_TIMEOUT_S: Final = 60
@@ -230,6 +231,14 @@ def test_every_test_that_a_document_names_exists() -> None:
         or f"def {name}(" not in (ROOT / file).read_text(encoding="utf-8")
     ]
     assert not missing, f"named but not there: {missing}"
+
+
+def test_a_picture_shows_the_table_as_it_is() -> None:
+    """The drawing of a group's phases is that of the code; `holdfast.testing.drawing` redraws it."""
+    drawn = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+    with_pictures = [path.name for path, text in drawn.items() if "<!-- picture: " in text]
+    assert with_pictures == ["groups.md"]
+    assert all(redrawn(text) == text for text in drawn.values())
 
 
 def test_every_code_of_a_refusal_is_explained() -> None:

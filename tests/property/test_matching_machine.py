@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import Attached
@@ -152,7 +153,7 @@ class NaiveMarket:
         if tie is not None and not order.is_exit and not tie.live:
             self.end_all(tie.exits)
 
-    def end_all(self, orders: "list[Order | None]") -> None:
+    def end_all(self, orders: "Sequence[Order | None]") -> None:
         """Cancel those orders that have not ended."""
         for order in orders:
             if order is not None and order.live:
@@ -267,18 +268,16 @@ class NaiveMarket:
             order.stop = stop if order.stop is None else max(order.stop, stop)
 
     def run_stops(self) -> None:
-        """Set off what the last price has reached: buyers first, then whoever it passed first.
-
-        Exits that came to life go before them.
-        """
-        while self.released or self.last is not None:
+        """Let released exits in, then set off what the last price reached: buyers first."""
+        while True:
             if self.released:
                 exit_ = self.released.pop(0)
                 if exit_.live:
                     self.place(exit_)
                 continue
-            waiting = [o for o in self.orders if o.waiting and o.live and o.stop is not None]
-            waiting = [o for o in waiting if not o.held]
+            if self.last is None:
+                return
+            waiting = [o for o in self.orders if o.waiting and o.live and not o.held and o.stop]
             buys = [o for o in waiting if o.side is Side.BUY and (o.stop or 0) <= self.last]
             sells = [o for o in waiting if o.side is Side.SELL and (o.stop or 0) >= self.last]
             due = min(buys, key=lambda o: (o.stop, o.number), default=None) or min(
@@ -293,8 +292,7 @@ class NaiveMarket:
         """Give a limit order other terms; returns whether the venue takes them."""
         tie = order.tie
         if tie is not None and order.is_exit:
-            if tie.entry is not None and tie.entry.live:
-                quantity = order.quantity
+            quantity = order.quantity if tie.entry and tie.entry.live else quantity
             raised = quantity - order.filled > tie.total - tie.traded
             if raised and (tie.entry is not None or tie.traded):
                 return False
@@ -349,9 +347,9 @@ class MatchingMachine(RuleBasedStateMachine):
         self.reports: list[Report] = []
         self.crowd_keys = 0
         for account in "ab":
-            native = "per_fill" if per_fill else "after_full_fill"
-            can = Capabilities(native_bracket=native, native_oco=True)
-            self.venue.open_account(account, can)
+            can = Capabilities(native_bracket="after_full_fill", native_oco=True)
+            each_fill = replace(can, native_bracket="per_fill")
+            self.venue.open_account(account, each_fill if per_fill else can)
             self.venue.subscribe(account, self.reports.append)
 
     @rule(

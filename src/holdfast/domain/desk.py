@@ -200,7 +200,7 @@ class Desk(Queries):
 
     def exits(self, symbol: str, side: Side) -> Decimal:
         """Return what reduce-only orders of that side may still trade."""
-        return self.state.exits(symbol, side)
+        return self.state.exposure.of(symbol, side).exits
 
     def has_traded(self, symbol: str) -> bool:
         """Tell whether the desk ever had an order or balance in the symbol."""

@@ -19,6 +19,7 @@ from holdfast.domain.order import Order, Stage
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.resting import UNTRIGGERED
+from holdfast.domain.shares import exits_of
 from holdfast.domain.values import ZERO, Side, neg, rounded_sub
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def check_exit(
     if quantity > closable:
         position, unknown = desk.positions.get(terms.symbol), unknown_exits(desk, terms.symbol)
         advice = "a smaller exit passes, as does force=True"
+        if any(order.group for order in exits_of(desk, terms.symbol, terms.side)):
+            advice = f"close_position makes room among the exits that protect it; {advice}"
         if unknown:
             names = ", ".join(order.client_order_id for order in unknown[:5])
             advice = f"nobody can tell yet what became of {names}, the broker is asked; {advice}"

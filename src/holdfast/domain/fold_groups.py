@@ -136,9 +136,8 @@ def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: i
 
 
 def is_doubtful(order: Order) -> bool:
-    """Tell whether nobody knows what became of an order's submit."""
-    submit = order.wish(0)
-    return submit is not None and submit.stage is Stage.UNKNOWN
+    """Tell whether nobody knows what became of a request about an order."""
+    return any(wish.stage is Stage.UNKNOWN for wish in order.wishes)
 
 
 def _count(group: Group, order: Order, grown: Decimal) -> None:

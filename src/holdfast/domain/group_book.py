@@ -3,12 +3,13 @@
 Rule: `groups` is stored; the index by symbol, and which symbols something happened to, are not.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import fold_groups
-from holdfast.domain.group import Group, Phase
+from holdfast.domain.group import TARGET, Group, Phase
 from holdfast.domain.order import Order
 
 # Closed groups that are remembered, the newest.
@@ -83,6 +84,15 @@ class GroupBook:
         group = self.groups.get(order.group)
         if group is not None:
             fold_groups.note_trade(group, before, after)
+
+    def retied(self, number: int, find: Callable[[int], Order | None]) -> list[Order]:
+        """Return a group's targets: they count for themselves once no stop is for the same units."""
+        group = self.groups[number]
+        members = [order for each in group.live if (order := find(each)) is not None]
+        targets = [order for order in members if order.role == TARGET]
+        for order in targets:
+            order.twin = len(group.wanted) > 1
+        return targets
 
     def resumed(self, event: e.DeskResumed) -> None:
         """Leave out the time in which the desk was down, and look at everything anew."""

@@ -45,6 +45,7 @@ UNPROTECTED: Final = "UNPROTECTED"
 GROUP_STUCK: Final = "GROUP_STUCK"
 TARGET_REFUSED: Final = "TARGET_REFUSED"
 EXCESS: Final = "EXCESS"
+GROUP_FORGOTTEN: Final = "GROUP_FORGOTTEN"
 # No group goes through more phases than this in one look.
 PHASES_PER_LOOK_MAX: Final = 8
 # How soon what waits for something that tells nobody is looked at again.
@@ -54,6 +55,7 @@ LOOK_AGAIN_MS: Final = 1_000
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
     sweep_orphans(desk)
+    _tell_forgotten(desk)
     book, due = desk.state.groups, desk.memo.group_ns
     for number in [number for number, at_ns in due.items() if at_ns <= desk.now_ns]:
         del due[number]
@@ -64,6 +66,16 @@ def settle(desk: "Desk") -> None:
     book.stirred.clear()
     for symbol in sorted(stirred):
         control(desk, symbol)
+
+
+def _tell_forgotten(desk: "Desk") -> None:
+    """A trade may be told so late that nobody remembers the group which it belongs to."""
+    for event in [event for event in desk.decided if isinstance(event, e.OrderFilled)]:
+        order = desk.order(event.number)
+        if order is not None and order.group and desk.state.groups.get(order.group) is None:
+            symbol = order.terms.symbol
+            text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
+            raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
 
 
 def due_ns(desk: "Desk") -> int | None:

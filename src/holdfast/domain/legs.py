@@ -163,7 +163,7 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
 
     With `attempts_max` it is not tried again after so many failures in a row; 0 never gives up.
     """
-    live = members(desk, group, slot.role)
+    live = [order for order in members(desk, group, slot.role) if not is_linked(order)]
     wanted = slot.exit
     if wanted is None or any(_is_moving(order) for order in live):
         return None

@@ -11,13 +11,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from holdfast.domain import events as e
-from holdfast.domain.group import STOP, TARGET, Group, Phase
+from holdfast.domain.group import ENTRY, STOP, TARGET, Group, Phase
 from holdfast.domain.legs import (
     cancel,
     earliest,
     exit_terms,
     is_linked,
     is_riding,
+    level,
     may_try,
     members,
     request_replace,
@@ -82,6 +83,8 @@ def _fail(desk: "Desk", order: Order, code: str, text: str) -> None:
 def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> int | None:
     """Bring the pairs of a group nearer to what is due; return when to look again."""
     live = members(desk, group, STOP, TARGET)
+    if not desk.capabilities.native_oco:
+        live = [order for order in live if is_linked(order)]
     if any(order.wishes or order.alive is not None for order in live):
         return None
     pairs = _pairs(live)
@@ -99,12 +102,14 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
     broken = [pair for pair in pairs if not _size(pair, guard.role)]
     if broken or have > due or (wrong and not _can_move(desk, wrong)):
         return _after_grace(desk, group, broken or _too_much(desk, group, pairs, sub(have, due)))
-    desk.memo.odd_ns.pop(group.group, None)
     for order in wrong:
         _move(desk, group, order)
-    if have < due and not wrong:
-        return _add(desk, group, sub(due, have), attempts_max)
-    return None
+    if wrong:
+        return None
+    if have < due and (grows_ns := _await_growth(desk, group, pairs)) is not None:
+        return grows_ns
+    desk.memo.odd_ns.pop(group.group, None)
+    return _add(desk, group, sub(due, have), attempts_max)
 
 
 def _pairs(live: list[Order]) -> list[list[Order]]:
@@ -122,9 +127,19 @@ def _size(pair: list[Order], role: str) -> Decimal:
     return total
 
 
-def _waits_for_entry(desk: "Desk", pair: list[Order]) -> bool:
+def _carrier(desk: "Desk", pair: list[Order]) -> Order | None:
+    """Return the entry with which exits went out, None for a pair of our own."""
     carrier = desk.order(pair[0].rides) if pair[0].rides else None
-    return carrier is not None and carrier.role == "entry" and carrier.is_exposed
+    return carrier if carrier is not None and carrier.role == ENTRY else None
+
+
+def _rides_with_entry(desk: "Desk", pair: list[Order]) -> bool:
+    return _carrier(desk, pair) is not None
+
+
+def _waits_for_entry(desk: "Desk", pair: list[Order]) -> bool:
+    carrier = _carrier(desk, pair)
+    return carrier is not None and carrier.is_exposed
 
 
 def _await_entry(desk: "Desk", group: Group) -> int | None:
@@ -192,7 +207,34 @@ def _after_grace(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | 
     return cancel(desk, orders, "the broker's exits are not what is due")
 
 
+def _await_growth(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | None:
+    """Exits that a broker sizes by the entry's fills grow a moment later than those are told.
+
+    They are asked for, and believed once they were; None where there is nothing to wait for.
+    """
+    sized = [order for pair in pairs if _rides_with_entry(desk, pair) for order in pair]
+    if not sized:
+        return None
+    settings = desk.settings
+    since_ns = desk.memo.odd_ns.setdefault(group.group, desk.now_ns)
+    rules = settings.policies.groups
+    most_ms = min(rules.linked_grace_ms, rules.unprotected_max_ms // 2)
+    ask_ns = since_ns + min(settings.retry_first_ms, most_ms) * NS_PER_MS
+    end_ns = since_ns + most_ms * NS_PER_MS
+    if desk.now_ns < ask_ns:
+        return ask_ns
+    for order in sized:
+        if order.asked_ns < since_ns:
+            desk.look_up(order, "its entry filled, and it may have grown")
+    answered = all(order.lookup is None for order in sized)
+    return None if answered or desk.now_ns >= end_ns else end_ns
+
+
 def _add(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
+    """Guard what the pairs do not: by another pair, or side by side where there are none."""
+    if not desk.capabilities.native_oco:
+        looks = [level(desk, group, slot, quantity, attempts_max) for slot in group.wanted]
+        return earliest(*looks)
     guard = group.guard
     quantity = in_lots(desk, group.symbol, quantity)
     if guard is None or not quantity:

@@ -21,7 +21,6 @@ from holdfast.domain.executions import Change
 from holdfast.domain.exposure import Exposure, grown_by, worth
 from holdfast.domain.fold import fold
 from holdfast.domain.fold_groups import is_doubtful
-from holdfast.domain.group import TARGET, Group
 from holdfast.domain.group_book import GROUP_EVENTS, GroupBook
 from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, count_ended
 from holdfast.domain.instruments import Instrument
@@ -145,10 +144,6 @@ class State:
         if sides is None:
             sides = self.resting[symbol] = (Resting(Side.BUY), Resting(Side.SELL))
         return sides[0] if side is Side.BUY else sides[1]
-
-    def exits(self, symbol: str, side: Side) -> Decimal:
-        """Return what exits of that side may still trade, or have traded unbooked."""
-        return self.exposure.of(symbol, side).exits
 
     def pop_due(self, now_ns: int) -> Iterator[Order]:
         """Yield the orders that are due, earliest first, each once."""
@@ -360,15 +355,7 @@ class State:
         if isinstance(event, e.GroupOpened):
             self.stored.next_group = event.group + 1
         elif isinstance(event, e.GroupExitChanged):
-            self._pair(self.stored.groups[event.group])
-
-    def _pair(self, group: Group) -> None:
-        """Targets count for themselves once their group wants no stop for the same units."""
-        is_twin = len(group.wanted) > 1
-        for number in group.live:
-            order = self.order(number)
-            if order is not None and order.role == TARGET:
-                order.twin = is_twin
+            for order in self.groups.retied(event.group, self.order):
                 self.exposure.note(order)
 
     def _anomaly(self, event: e.AnomalyRecorded) -> None:

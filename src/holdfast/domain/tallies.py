@@ -26,7 +26,7 @@ from holdfast.domain.values import ZERO, OrderType, Status, add, mul, sub
 PAIRS_MAX: Final = 10_000
 OTHER: Final = "other"
 # Ended orders that are counted at once.
-AT_ONCE: Final = 64
+AT_ONCE: Final = 256
 
 _K = TypeVar("_K")
 _N = TypeVar("_N")
@@ -61,7 +61,10 @@ class Tally(Struct, gc=False, kw_only=True, omit_defaults=True):
             self.roles[order.role] = self.roles.get(order.role, 0) + by
         if order.reducing or asked.reduce_only:
             self.exits += by
-        largest, price = order.largest, unit_price(asked, order.estimate)
+        # A plain limit is what `unit_price` says of most orders; this spares the call.
+        largest, price = order.largest, asked.limit_price
+        if price is None or asked.stop_price is not None or order.estimate is not None:
+            price = unit_price(asked, order.estimate)
         if largest is not None and largest > self.largest:
             self.largest = largest
         if quantity is None:

@@ -210,7 +210,7 @@ class ModelBroker:
         held.status, held.condition = status, Condition.NONE
         self._tell(held, ReportKind(status.value), text=text)
         tie = held.tie
-        if tie is not None and not held.is_exit and not (tie.is_live and tie.total):
+        if tie is not None and not held.is_exit and not tie.is_live:
             self._end_all(tie.exits.values())
 
     def snapshot(self, held: Held) -> Snapshot:

@@ -86,7 +86,7 @@ class Link:
         if order is self._parent and not order.is_exit:
             if order.status is Status.FILLED:
                 self._follow_entry(0)
-            elif not self._live or self._total <= 0:
+            elif not self._live:
                 self._cancel(self._exits)
         elif order.status is Status.FILLED:
             self._cancel([*self._exits, self._parent])

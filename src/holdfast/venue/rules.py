@@ -91,7 +91,7 @@ def committed(
     for each in reserving(order.account.working.values()):
         apart = each is not instead_of and (each.link is None or each.link is not order.link)
         if apart and each.listing is order.listing and each.sign == order.sign:
-            left -= max(0, min(each.leaves, position))
+            left -= max(0, each.leaves)
     if wanted <= left:
         return None
     listing = order.listing

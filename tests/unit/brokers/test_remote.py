@@ -9,13 +9,14 @@ from decimal import Decimal as D
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as replaced
 
 from holdfast.brokers.frames import FRAME_BYTES_MAX, FrameError, Listen, Poll, pack, read_request
 from holdfast.brokers.paper import PaperBroker
 from holdfast.brokers.remote import RemoteBroker
 from holdfast.brokers.remote_server import UNREAD_BYTES_MAX, BrokerServer
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
+from holdfast.domain.effects import Attached, CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import (
     Accepted,
@@ -205,6 +206,38 @@ async def test_each_call_is_answered_as_the_served_broker_answers_it(folder: Pat
         assert seen.sightings[0].executions[0].price == D("99.9")
         assert listed.snapshots[0] == seen.sightings[0].snapshot
         assert [execution.quantity for _, _, execution in listed.executions] == [D(2)]
+
+
+async def test_attached_exits_cross_the_socket(folder: Path) -> None:
+    """An entry arrives with its exits, and they are named in the answer, the list and a lookup."""
+    venue = Venue()
+    venue.add_listing(Instrument.of("ABC", tick="0.1"))
+    can = Capabilities(native_bracket="after_full_fill", lists_held_legs=False)
+    server = BrokerServer(PaperBroker(venue, "main", capabilities=can), venue.instruments())
+    await server.start(folder / "exits")
+    broker = await RemoteBroker.connect(folder / "exits")
+    stop = OrderTerms(
+        symbol="ABC",
+        side=Side.SELL,
+        quantity=D(5),
+        order_type=OrderType.STOP,
+        stop_price=D("90.1"),
+    )
+    exits = (Attached(number=2, role="stop", wire_id="w1.stop", terms=stop),)
+
+    answer = await broker.submit(replaced(submit(), link="bracket", attached=exits))
+    listed = await broker.poll()
+    seen = await broker.lookup(lookup())
+    told = broker.capabilities
+    await broker.aclose()
+    await server.aclose()
+
+    assert isinstance(answer, Accepted)
+    assert [(child.role, child.wire_id) for child in answer.children] == [("stop", "w1.stop")]
+    assert seen.sightings[0].snapshot.children == answer.children
+    assert [shown.children for shown in listed.snapshots] == [answer.children]
+    assert (told.native_bracket, told.lists_held_legs) == ("after_full_fill", False)
+    assert venue.find("main", ["w1.stop"], [])[0].stop == 901
 
 
 async def test_a_connection_tells_what_the_account_can_do_and_what_is_listed(folder: Path) -> None:

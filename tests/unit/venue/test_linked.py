@@ -90,11 +90,10 @@ def terms(side: str, quantity: int, *, kind: OrderType, limit: Any = None, **mor
     )
 
 
-def stop(quantity: int, price: int = 90, **more: Any) -> OrderTerms:
+def stop(quantity: int, price: D | int = 90, **more: Any) -> OrderTerms:
     """Terms of a sell stop."""
-    more = {"side": "sell", "kind": OrderType.STOP, "stop_price": D(price)} | more
-    side = more.pop("side")
-    wanted: OrderTerms = terms(side, quantity, **more)
+    asked: dict[str, Any] = {"kind": OrderType.STOP, "stop_price": D(price)} | more
+    wanted: OrderTerms = terms(asked.pop("side", "sell"), quantity, **asked)
     return wanted
 
 
@@ -208,7 +207,7 @@ def test_an_entry_that_ends_early_leaves_what_it_filled(
 def test_exits_of_the_day_end_with_it_once() -> None:
     """An entry and exits that all expire at the end of the day are each ended once."""
     floor = Floor()
-    day = {"time_in_force": TimeInForce.DAY}
+    day: dict[str, Any] = {"time_in_force": TimeInForce.DAY}
     entry = terms("buy", 10, kind=OrderType.LIMIT, limit=100, **day)
     floor.send("e", entry, "bracket", {"stop": stop(10, **day), "target": target(10, **day)})
     floor.told()
@@ -363,8 +362,8 @@ def test_fill_or_kill_counts_a_pair_once() -> None:
     """An order that would need both of a pair finds too little and is killed untouched."""
     floor = Floor()
     floor.venue.endow("main", "ABC", D(5))
-    kind, both = OrderType.STOP_LIMIT, {"stop_price": D(90), "limit": 88}
-    floor.send("target", target(5, 95), "oco", {"stop": stop(5, kind=kind, **both)})
+    leg = stop(5, kind=OrderType.STOP_LIMIT, limit=88)
+    floor.send("target", target(5, 95), "oco", {"stop": leg})
     floor.crowd.place("bid", 1, 87, 9)
     floor.venue.open_account("other")
     floor.crowd.place("b90", 1, 90, 1)
@@ -490,6 +489,20 @@ def test_exits_released_in_a_halt_wait_for_its_end() -> None:
 
     assert during == []
     assert floor.state("stop", "target") == ["open 0/1", "partial_fill 3/4"]
+
+
+def test_an_exit_cancelled_before_it_arrived_does_not_arrive() -> None:
+    """A pair that is released and cancelled during a halt is not there when it ends."""
+    floor = Floor()
+    entry = floor.bracket()
+    floor.venue.halt("ABC")
+    floor.venue.execute(entry.broker_order_id, D(4), D(100))
+
+    floor.cancel("target")
+    floor.venue.resume("ABC")
+
+    assert floor.venue.depth("ABC", Side.SELL, 9) == []
+    assert floor.state("stop", "target") == ["canceled 0/4"] * 2
 
 
 def test_a_listener_may_cancel_the_entry_on_its_first_fill() -> None:

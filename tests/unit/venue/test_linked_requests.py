@@ -89,11 +89,10 @@ def terms(side: str, quantity: int, *, kind: OrderType, limit: Any = None, **mor
     )
 
 
-def stop(quantity: int, price: int = 90, **more: Any) -> OrderTerms:
+def stop(quantity: int, price: D | int = 90, **more: Any) -> OrderTerms:
     """Terms of a sell stop."""
-    more = {"side": "sell", "kind": OrderType.STOP, "stop_price": D(price)} | more
-    side = more.pop("side")
-    wanted: OrderTerms = terms(side, quantity, **more)
+    asked: dict[str, Any] = {"kind": OrderType.STOP, "stop_price": D(price)} | more
+    wanted: OrderTerms = terms(asked.pop("side", "sell"), quantity, **asked)
     return wanted
 
 
@@ -170,6 +169,21 @@ def test_while_the_entry_works_a_replace_changes_the_price_of_an_exit_only() -> 
     assert floor.state("s2", "t2") == ["open 0/4"] * 2
     assert floor.order("s2").stop == 95
     assert floor.venue.depth("ABC", Side.SELL, 9) == [(D(120), D(4))]
+
+
+@pytest.mark.parametrize("new_ids", [False, True])
+def test_a_held_exit_with_another_price_is_not_in_the_market(new_ids: bool) -> None:
+    """Neither a target that would trade nor a stop that would be due does anything yet."""
+    floor = Floor(new_id_on_replace=new_ids)
+    floor.crowd.place("bid", 1, 98, 5)
+    floor.crowd.take(-1, 1)
+    floor.bracket(limit=97)
+
+    floor.replace("target", target(10, 96), "t2")
+    floor.replace("stop", stop(10, 99), "s2")
+
+    assert floor.state("s2", "t2") == ["open 0/10 held"] * 2
+    assert floor.venue.depth("ABC", Side.SELL, 9) == []
 
 
 def test_the_price_of_a_held_exit_can_be_replaced() -> None:
