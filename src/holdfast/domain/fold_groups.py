@@ -5,6 +5,7 @@ from typing import Final
 
 from holdfast.domain import events as e
 from holdfast.domain.group import (
+    CUT_SHORT,
     EXIT,
     FAILURES_APART_NS,
     FIRST,
@@ -155,6 +156,10 @@ def note_failure(group: Group, order: Order, event: e.AnyEvent) -> None:
     if order.role == "entry" or order.wanted_gone:
         return
     slot = _slot(group, order.role)
+    is_tied = bool(order.rides or order.link) and order.status in CUT_SHORT
+    if is_tied and slot.exited != group.exited:
+        slot.exited = group.exited  # the broker ends an exit whose other half has traded
+        return
     slot.text = order.text or order.code
     if order.status is Status.REJECTED and order.code == RefusalCode.MARKET_CLOSED:
         slot.closed_ns = event.at_ns

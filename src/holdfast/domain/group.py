@@ -117,7 +117,7 @@ UNDO: Final = "undo"
 FAILURES_APART_NS: Final = 60_000_000_000
 # Phase changes that a group remembers.
 HISTORY_MAX: Final = 50
-_CUT_SHORT: Final = frozenset({Status.CANCELED, Status.EXPIRED})
+CUT_SHORT: Final = frozenset({Status.CANCELED, Status.EXPIRED})
 _UNLIKE_WORKING: Final = frozenset({Condition.HELD, Condition.SUSPENDED})
 
 
@@ -126,7 +126,8 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     `submits` counts the orders that were sent for it. `failures` are those in a row that came to
     nothing, the last at `failed_ns`; `closed_ns` is when one was last refused because the market
-    is closed, which is no failure.
+    is closed, which is no failure. `exited` is what the group had exited when an exit that the
+    broker ties to another one last ended by itself.
     """
 
     role: str
@@ -135,6 +136,7 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
     failures: int = 0
     failed_ns: int = 0
     closed_ns: int = 0
+    exited: Decimal = ZERO
     text: str = ""
 
 
@@ -246,7 +248,7 @@ def is_final(order: Order) -> bool:
     """
     if order.status not in TERMINAL or not order.is_settled:
         return False
-    return order.status not in _CUT_SHORT or order.asked_ns >= order.completed_ns
+    return order.status not in CUT_SHORT or order.asked_ns >= order.completed_ns
 
 
 def covers(order: Order) -> Decimal:

@@ -86,7 +86,7 @@ class GroupBook:
             fold_groups.note_trade(group, before, after)
 
     def retied(self, number: int, find: Callable[[int], Order | None]) -> list[Order]:
-        """Return a group's targets: they count for themselves once no stop is for the same units."""
+        """Return a group's targets: they count for themselves once no stop stands beside."""
         group = self.groups[number]
         members = [order for each in group.live if (order := find(each)) is not None]
         targets = [order for order in members if order.role == TARGET]

@@ -6,7 +6,8 @@ Rule 2: a group changes its phase first, along its table, until nothing more fol
 for what its phase demands. Every change is an event with its reason.
 Rule 3: an exit at the market goes out only once everything else of its group is over and its
 figure known, for what is left and no more; never two at a time.
-Rule 4: while a symbol is being flattened as a whole, its groups stand still.
+Rule 4: while a symbol is being flattened as a whole, its groups stand still, but for learning what
+became of exits that ride with other orders.
 """
 
 from collections.abc import Callable
@@ -85,15 +86,20 @@ def due_ns(desk: "Desk") -> int | None:
 
 def control(desk: "Desk", symbol: str) -> None:
     """Bring each open group of a symbol nearer to what it owes."""
-    if symbol in desk.guard.flattening:
-        return
     for group in desk.state.groups.of(symbol):
-        _go_on(desk, group)
-        look_ns = _act(desk, group, _due(desk, group)) if group.is_open else None
+        look_ns = _look(desk, group)
         if look_ns is None:
             desk.memo.group_ns.pop(group.group, None)
         else:
             desk.memo.group_ns[group.group] = max(look_ns, desk.now_ns + NS_PER_MS)
+
+
+def _look(desk: "Desk", group: Group) -> int | None:
+    """Let a group go on; return when to look again."""
+    if group.symbol in desk.guard.flattening:
+        return settle_riders(desk, group)
+    _go_on(desk, group)
+    return _act(desk, group, _due(desk, group)) if group.is_open else None
 
 
 def _due(desk: "Desk", group: Group) -> Decimal:

@@ -88,22 +88,25 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
     if any(order.wishes or order.alive is not None for order in live):
         return None
     pairs = _pairs(live)
-    wrong = [order for pair in pairs for order in pair if not _has_price(group, order)]
-    if any(_waits_for_entry(desk, pair) for pair in pairs):
-        if wrong and _can_move(desk, wrong):
-            for order in wrong:
-                _move(desk, group, order)
-        return _await_entry(desk, group)
     guard = group.guard
     assert guard is not None
     have = ZERO
     for pair in pairs:
         have = add(have, _size(pair, guard.role))
-    broken = [pair for pair in pairs if not _size(pair, guard.role)]
-    if broken or have > due or (wrong and not _can_move(desk, wrong)):
-        return _after_grace(desk, group, broken or _too_much(desk, group, pairs, sub(have, due)))
-    for order in wrong:
-        _move(desk, group, order)
+    wrong = [order for pair in pairs for order in pair if not _has_price(group, order)]
+    if any(_waits_for_entry(desk, pair) for pair in pairs):
+        if wrong and _can_move(desk, wrong):
+            for order in wrong:
+                _move(desk, group, order)
+        if have >= due or desk.capabilities.native_bracket == "after_full_fill":
+            return _await_entry(desk, group)
+    else:
+        broken = [pair for pair in pairs if not _size(pair, guard.role)]
+        if broken or have > due or (wrong and not _can_move(desk, wrong)):
+            unwanted = broken or _too_much(desk, group, pairs, sub(have, due))
+            return _after_grace(desk, group, unwanted)
+        for order in wrong:
+            _move(desk, group, order)
     if wrong:
         return None
     if have < due and (grows_ns := _await_growth(desk, group, pairs)) is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from holdfast.domain import events as e
-from holdfast.domain.group import STOP, TARGET, Group
+from holdfast.domain.group import EXIT, STOP, TARGET, Group
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
 from holdfast.domain.values import ID_LENGTH_MAX
@@ -36,7 +36,7 @@ def release(desk: "Desk", orders: list[Order], by: str, reason: str) -> None:
     """Want nothing any more of the roles whose orders somebody cancels."""
     for order in orders:
         group = desk.state.groups.get(order.group) if order.group else None
-        if group is None or order.role not in {STOP, TARGET}:
+        if group is None or order.role not in {STOP, TARGET, EXIT}:
             continue
         if group.slot(order.role).exit is not None:
             want_exit(desk, group, order.role, None, by=by, reason=reason or "cancelled")

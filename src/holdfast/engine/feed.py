@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from holdfast.domain.events import AnyEvent
+from holdfast.engine.group_views import GroupView
 from holdfast.engine.views import OrderView
 from holdfast.errors import Busy
 
@@ -22,11 +23,15 @@ READERS_MAX: Final = 4_096
 
 
 class Notice(Struct, frozen=True):
-    """One durable event, its number in the journal, and its order right after it, if it has one."""
+    """One durable event, its number in the journal, and its order right after it, if it has one.
+
+    An event about a group comes with the group.
+    """
 
     seq: int
     event: AnyEvent
     order: OrderView | None = None
+    group: GroupView | None = None
 
 
 class Gap(Struct, frozen=True):

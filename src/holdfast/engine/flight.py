@@ -2,28 +2,44 @@
 
 from asyncio import Future
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from holdfast.domain.effects import Effect
 from holdfast.domain.events import AnyEvent
 from holdfast.engine.feed import Notice
+from holdfast.engine.group_views import GroupView
 from holdfast.engine.inbox import Entry
 from holdfast.engine.views import OrderView
 
-Check: TypeAlias = Callable[[OrderView], bool]
+_View = TypeVar("_View", OrderView, GroupView)
 
 
-class Watcher:
-    """Somebody waits until `check` is true of an order; what `check` raises, the wait raises."""
+class GroupNumber(NamedTuple):
+    """A group's number, where an order's could be meant as well."""
 
-    __slots__ = ("check", "future", "number")
+    number: int
 
-    def __init__(self, number: int, check: Check, future: "Future[OrderView]") -> None:
-        self.number = number
+
+# What is waited for: an order by its number, or a group.
+Subject: TypeAlias = int | GroupNumber
+
+
+class Watcher(Generic[_View]):
+    """Somebody waits until `check` is true of an order or a group.
+
+    What `check` raises, the wait raises.
+    """
+
+    __slots__ = ("check", "future", "subject")
+
+    def __init__(
+        self, subject: Subject, check: Callable[[_View], bool], future: "Future[_View]"
+    ) -> None:
+        self.subject = subject
         self.check = check
         self.future = future
 
-    def outcome(self, view: OrderView) -> OrderView | Exception | None:
+    def outcome(self, view: _View) -> _View | Exception | None:
         """Return what the wait ends with, or None to go on waiting."""
         try:
             return view if self.check(view) else None
@@ -42,7 +58,7 @@ class Flight:
         self.effects: list[Effect] = []
         self.entries: list[Entry] = []
         self.results: list[tuple[Future[Any], Any]] = []
-        self.seen: list[tuple[Watcher, OrderView | Exception]] = []
+        self.seen: list[tuple[Watcher[Any], Any]] = []
         self.notices: list[Notice] = []
         self.last_seq = 0
         self.is_lost = False

@@ -23,7 +23,13 @@ from holdfast.clock import NS_PER_MS
 from holdfast.domain.desk import Desk
 from holdfast.domain.effects import CancelOrder, SubmitOrder
 from holdfast.domain.exits import protects
-from holdfast.domain.inputs import Adopt, CancelAll, EngageKillSwitch, Flatten
+from holdfast.domain.inputs import (
+    Adopt,
+    CancelAll,
+    CancelPositionOrders,
+    EngageKillSwitch,
+    Flatten,
+)
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused
 from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
@@ -46,7 +52,7 @@ from holdfast.errors import (
 _log = logging.getLogger("holdfast.halted")
 
 # What is about any number of orders, and goes on while the journal cannot be written.
-Sweep: TypeAlias = CancelAll | EngageKillSwitch | Flatten
+Sweep: TypeAlias = CancelAll | CancelPositionOrders | EngageKillSwitch | Flatten
 
 
 class HaltedDesk:
@@ -97,7 +103,7 @@ class HaltedDesk:
         if decision.error is not None:
             raise decision.error
         orders = [order for each in decision.numbers if (order := desk.order(each)) is not None]
-        if not isinstance(given, CancelAll):
+        if isinstance(given, EngageKillSwitch | Flatten):
             self._keep(given)
             orders = [order for order in orders if not protects(desk, order)]
         answers = await settled([self._cancel(order) for order in orders])

@@ -14,11 +14,17 @@ from typing import Any, Final, TypeAlias
 from holdfast.domain.inputs import (
     Cancel,
     CancelAll,
+    CancelPositionOrders,
+    CloseGroup,
+    ClosePosition,
     Command,
     EngageKillSwitch,
     Flatten,
     Input,
     ManageOrders,
+    PlaceBracket,
+    PlaceOco,
+    Protect,
     Quoted,
     Replace,
     Reported,
@@ -39,14 +45,17 @@ Waiter: TypeAlias = "Future[Any] | None"
 Entry: TypeAlias = tuple[Input, Waiter]
 
 
-_EXITS: Final = (Cancel, CancelAll, EngageKillSwitch, Flatten, StopFlatten, ManageOrders)
+_EXITS: Final = (
+    Cancel, CancelAll, EngageKillSwitch, Flatten, StopFlatten, ManageOrders, PlaceOco, Protect,
+    ClosePosition, CancelPositionOrders, CloseGroup,
+)  # fmt: skip
 
 
 def adds_risk(command: Input) -> bool:
     """Tell whether a command may add to what is held, by what the caller says of it."""
     if isinstance(command, Submit):
         return not command.request.reduce_only
-    return isinstance(command, Replace)
+    return isinstance(command, Replace | PlaceBracket)
 
 
 def is_exit(command: Input) -> bool:

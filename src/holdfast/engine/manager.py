@@ -10,24 +10,27 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.requests import Amount, check_text
 from holdfast.domain.values import Status
 from holdfast.engine.desk_parts import Parts
+from holdfast.engine.grouping import Grouping, GroupUntil
 from holdfast.engine.masking import described
 from holdfast.engine.runner import Mode
-from holdfast.engine.steering import Steering
 from holdfast.engine.subscribers import (
     Events,
     OnAlert,
     OnAnomaly,
     OnFill,
     OnGap,
+    OnGroup,
     OnOrder,
     Subscription,
     as_alert,
     as_anomaly,
     as_fill,
+    as_group,
     as_order,
     wants_alerts,
     wants_anomalies,
     wants_fills,
+    wants_groups,
     wants_orders,
 )
 from holdfast.engine.views import view_order
@@ -43,7 +46,7 @@ _SHUTDOWN_LOOK_S: Final = 0.01
 _MODES: Final = ("leave", "cancel", "flatten")
 
 
-class Manager(Steering):
+class Manager(Grouping):
     """Takes orders for a desk, gets them to the broker once, and follows them to their end.
 
     Amounts are Decimals, ints or decimal strings; times are UTC nanoseconds; waits are seconds.
@@ -136,6 +139,12 @@ class Manager(Steering):
     ) -> Subscription:
         """Call back with each alert, and when a switch changes; see `on_order`."""
         return self._subscribers.add(callback, wants_alerts, as_alert, name, on_gap)
+
+    def on_group(
+        self, callback: OnGroup, *, name: str = "", on_gap: OnGap | None = None
+    ) -> Subscription:
+        """Call back with a group when it begins, goes on, or wants something else; see `on_order`."""
+        return self._subscribers.add(callback, wants_groups, as_group, name, on_gap)
 
     def events(self, *, name: str = "events") -> Events:
         """Return the stream of durable events from now on; a `Gap` stands for what it missed."""
@@ -284,4 +293,4 @@ def check_ending(mode: str, timeout: object) -> None:
     check_timeout(timeout)
 
 
-__all__ = ["SHUTDOWN_S", "WAIT_S", "Manager", "Until", "check_ending"]
+__all__ = ["SHUTDOWN_S", "WAIT_S", "GroupUntil", "Manager", "Until", "check_ending"]

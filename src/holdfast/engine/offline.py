@@ -8,15 +8,15 @@ from typing import Any, cast
 from holdfast.domain.settings import Settings
 from holdfast.engine.control_methods import METHODS, carry_out
 from holdfast.engine.control_wire import encode, read_reply
-from holdfast.engine.reading import Reading
+from holdfast.engine.group_reading import GroupReading
 from holdfast.engine.recovery import recover
 from holdfast.engine.runner import Runner
 from holdfast.journal.reader import SqliteReader
 from holdfast.ports import Journal
 
 
-class DeskAtRest(Reading):
-    """The orders, executions and positions of a desk that nobody runs."""
+class DeskAtRest(GroupReading):
+    """The orders, executions, positions and groups of a desk that nobody runs."""
 
     def __init__(self, reader: SqliteReader, name: str) -> None:
         """Fold the desk.
@@ -24,11 +24,13 @@ class DeskAtRest(Reading):
         Raises:
             JournalDamaged, JournalVersionError: the journal cannot be folded.
         """
-        # Of a journal only the reading half is used here, and of a runner only its desk.
+        # Of a journal only the reading half is used here, of a runner only its desk and its time.
         self._journal = cast(Journal, reader)
         self._name = name
         desk = recover(self._journal, name, Settings()).desk
-        self._runner = cast(Runner, SimpleNamespace(desk=desk))
+        # Its time stood still with its last record.
+        at_rest = SimpleNamespace(desk=desk, now_ns=lambda: desk.state.stored.at_ns)
+        self._runner = cast(Runner, at_rest)
 
 
 def read(journal: Path, method: str, params: dict[str, Any], *, desk: str = "") -> dict[str, Any]:

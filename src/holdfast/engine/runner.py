@@ -35,6 +35,7 @@ from holdfast.domain.reports import Report, ReportKind
 from holdfast.domain.settings import Settings
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.flight import settle
+from holdfast.engine.group_views import GroupView
 from holdfast.engine.inbox import Entry, adds_risk
 from holdfast.engine.masking import described
 from holdfast.engine.recovery import Recovered, recover
@@ -134,6 +135,15 @@ class Runner(Turns):
         """
         result: object = await self.command(given)
         return result if isinstance(result, tuple) else ()
+
+    async def grouped(self, given: Input) -> GroupView:
+        """Carry out a command that is about a group; return that once it is durable.
+
+        Raises what `command` raises.
+        """
+        result: object = await self.command(given)
+        assert isinstance(result, GroupView), f"{type(given).__name__} is about a group"
+        return result
 
     def refusal(self) -> HoldfastError:
         """Return why nothing is taken now."""

@@ -15,11 +15,16 @@ from holdfast.domain.events import (
     BreakerClosed,
     BreakerOpened,
     ExecutionCorrected,
+    GroupExitChanged,
+    GroupOpened,
+    GroupPhaseChanged,
+    GroupQuantityChanged,
     KillSwitchEngaged,
     KillSwitchReleased,
     OrderFilled,
 )
 from holdfast.engine.feed import Feed, Gap, Notice, Reader, Wanted
+from holdfast.engine.group_views import GroupView
 from holdfast.engine.masking import described
 from holdfast.engine.threads import CallbackThreads, Subscriber
 from holdfast.engine.views import OrderView
@@ -57,6 +62,7 @@ Alert: TypeAlias = (
     AlertRaised | BreakerOpened | BreakerClosed | KillSwitchEngaged | KillSwitchReleased
 )
 OnAlert: TypeAlias = Callable[[Alert], Answer]
+OnGroup: TypeAlias = Callable[[GroupView], Answer]
 OnGap: TypeAlias = Callable[[Gap], None]
 
 
@@ -73,6 +79,21 @@ def wants_fills(notice: Notice) -> bool:
 def wants_anomalies(notice: Notice) -> bool:
     """Select anomalies."""
     return type(notice.event) is AnomalyRecorded
+
+
+def wants_groups(notice: Notice) -> bool:
+    """Select what was decided about groups."""
+    return type(notice.event) in _GROUP_NEWS
+
+
+_GROUP_NEWS: Final = frozenset(
+    {GroupOpened, GroupPhaseChanged, GroupExitChanged, GroupQuantityChanged}
+)
+
+
+def as_group(notice: Notice) -> GroupView | None:
+    """Return the group that a notice is about."""
+    return notice.group
 
 
 def wants_alerts(notice: Notice) -> bool:

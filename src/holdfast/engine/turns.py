@@ -14,17 +14,19 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from holdfast.clock import NS_PER_S
 from holdfast.domain.desk import ARCHIVE_SLACK, FORMAT, Decision
 from holdfast.domain.effects import Effect
 from holdfast.domain.events import AnyEvent
+from holdfast.domain.group_book import GROUP_EVENTS
 from holdfast.domain.inputs import Archive, Input, Recalled, Tick
 from holdfast.domain.settings import Settings
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.feed import Feed, Notice
-from holdfast.engine.flight import Check, Flight, Watcher, settle
+from holdfast.engine.flight import Flight, GroupNumber, Subject, Watcher, settle
+from holdfast.engine.group_views import GroupView, view_group
 from holdfast.engine.inbox import Entry, Inbox
 from holdfast.engine.recovery import Recovered, recall
 from holdfast.engine.routing import DeskPort
@@ -45,6 +47,9 @@ TICK_APART_MIN_S: Final = 0.001
 # Records between two snapshots for each order in memory, of which a snapshot writes about a
 # kilobyte: so snapshots stay a small part of what is written.
 RECORDS_PER_ORDER_MIN: Final = 10
+
+# What a caller's command comes to: an order or several, a group, a refusal, or nothing.
+Result: TypeAlias = OrderView | tuple[OrderView, ...] | GroupView | HoldfastError | None
 
 COUNTS: Final = (
     "turns",
@@ -92,7 +97,7 @@ class Turns(ABC):
         self._rows = Rows(self.desk)
         self._flights: deque[Flight] = deque()
         self._settled: deque[tuple[Flight, BaseException | None]] = deque()
-        self._watchers: dict[int, list[Watcher]] = {}
+        self._watchers: dict[Subject, list[Watcher[Any]]] = {}
         self._turn_due = self._settle_due = False
         self._no_tick_before_ns = 0
         self._suspect: Input | None = None
@@ -127,39 +132,47 @@ class Turns(ABC):
     def _landed(self) -> None:
         """Something in flight came to its end."""
 
-    def watch(self, number: int, check: Check) -> Watcher:
+    def watch(self, number: int, check: Callable[[OrderView], bool]) -> Watcher[OrderView]:
         """Wait until an order in memory passes a check, judged on durable states alone."""
         watcher = Watcher(number, check, self._loop.create_future())
-        order = self.desk.order(number)
-        outcome = watcher.outcome(view_order(order)) if order is not None else None
+        self._begin(watcher)
+        return watcher
+
+    def watch_group(self, number: int, check: Callable[[GroupView], bool]) -> Watcher[GroupView]:
+        """Wait until a group in memory passes a check, judged on durable states alone."""
+        watcher = Watcher(GroupNumber(number), check, self._loop.create_future())
+        self._begin(watcher)
+        return watcher
+
+    def _begin(self, watcher: Watcher[Any]) -> None:
+        view = self._view(watcher.subject)
+        outcome = watcher.outcome(view) if view is not None else None
         if outcome is None:
-            self._watchers.setdefault(number, []).append(watcher)
+            self._watchers.setdefault(watcher.subject, []).append(watcher)
         elif self._flights:
             self._flights[-1].seen.append((watcher, outcome))
         else:
             settle(watcher.future, outcome)
-        return watcher
 
-    def unwatch(self, watcher: Watcher) -> None:
+    def unwatch(self, watcher: Watcher[Any]) -> None:
         """Stop waiting."""
-        watchers = self._watchers.get(watcher.number, [])
+        watchers = self._watchers.get(watcher.subject, [])
         if watcher in watchers:
             watchers.remove(watcher)
             if not watchers:
-                del self._watchers[watcher.number]
+                del self._watchers[watcher.subject]
 
     def _watch_again(self, lost: Flight) -> None:
         """What a lost flight would have told nobody was told: whoever waits goes on waiting."""
         for watcher, _ in lost.seen:
-            self._watchers.setdefault(watcher.number, []).append(watcher)
+            self._watchers.setdefault(watcher.subject, []).append(watcher)
 
     def _watch_anew(self) -> None:
         """After a refold judge every wait by what is durable: its news may have come and gone."""
-        for number, watchers in list(self._watchers.items()):
-            order = self.desk.order(number)
-            if order is None:
+        for subject, watchers in list(self._watchers.items()):
+            view = self._view(subject)
+            if view is None:
                 continue
-            view = view_order(order)
             for watcher in list(watchers):
                 outcome = watcher.outcome(view)
                 if outcome is not None:
@@ -282,25 +295,50 @@ class Turns(ABC):
             if number not in views:
                 order = self.desk.order(number)
                 views[number] = view_order(order) if order is not None else None
-            flight.notices.append(Notice(seq, event, views[number]))
+            group = self._group(getattr(event, "group", 0)) if type(event) in GROUP_EVENTS else None
+            flight.notices.append(Notice(seq, event, views[number], group))
 
     def _check(self, events: list[AnyEvent], flight: Flight) -> None:
-        for number in {getattr(event, "number", 0): None for event in events}:
-            order = self.desk.order(number) if number in self._watchers else None
-            if order is None:
+        for subject in self._subjects(events):
+            view = self._view(subject) if subject in self._watchers else None
+            if view is None:
                 continue
-            view = view_order(order)
-            for watcher in list(self._watchers[number]):
+            for watcher in list(self._watchers[subject]):
                 outcome = watcher.outcome(view)
                 if outcome is not None:
                     self.unwatch(watcher)
                     flight.seen.append((watcher, outcome))
 
-    def _result(
-        self, decision: Decision
-    ) -> OrderView | tuple[OrderView, ...] | HoldfastError | None:
+    def _subjects(self, events: list[AnyEvent]) -> dict[Subject, None]:
+        """Name the orders and groups that something happened to, each once."""
+        found: dict[Subject, None] = {}
+        has_groups = bool(self.desk.state.groups)
+        for event in events:
+            number = getattr(event, "number", 0)
+            found[number] = None
+            if not has_groups:
+                continue
+            order = self.desk.order(number) if number else None
+            group = order.group if order is not None else getattr(event, "group", 0)
+            found[GroupNumber(group)] = None
+        return found
+
+    def _view(self, subject: Subject) -> OrderView | GroupView | None:
+        """Return an order or a group in memory as it is now, ahead of the disk."""
+        if isinstance(subject, GroupNumber):
+            return self._group(subject.number)
+        order = self.desk.order(subject)
+        return view_order(order) if order is not None else None
+
+    def _group(self, number: int) -> GroupView | None:
+        group = self.desk.state.groups.get(number)
+        return view_group(self.desk, group, self.desk.now_ns) if group is not None else None
+
+    def _result(self, decision: Decision) -> Result:
         if decision.error is not None:
             return decision.error
+        if decision.group:
+            return self._group(decision.group)
         if decision.numbers:
             orders = map(self.desk.order, decision.numbers)
             return tuple(view_order(order) for order in orders if order is not None)

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from holdfast.domain.inputs import Command
 from holdfast.domain.values import Status
-from holdfast.engine.reading import Reading
+from holdfast.engine.group_reading import GroupReading
 from holdfast.engine.views import OrderView, view_order
 from holdfast.errors import InputError, OrderStatusError, OrderSubmissionError, WaitTimeout
 
@@ -17,7 +17,7 @@ WAIT_S: Final = 30.0
 Until: TypeAlias = str | Callable[[OrderView], bool]
 
 
-class Waiting(Reading):
+class Waiting(GroupReading):
     """What lets a caller wait for a command to be durable, and for an order to get somewhere."""
 
     async def wait(

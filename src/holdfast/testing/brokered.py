@@ -16,7 +16,7 @@ from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrd
 from holdfast.domain.group import Group
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
-from holdfast.domain.reports import LookupResult, Outcome, Unknown
+from holdfast.domain.reports import Accepted, LookupResult, Outcome, Unknown
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.builders import WAKES_MAX, DeskDriver
@@ -49,6 +49,8 @@ class BrokeredDesk(DeskDriver):
     """A desk with its broker; quantities as decimal strings or numbers, times in milliseconds.
 
     `calls` are the kind and role of every call that was carried out or broken, oldest first.
+    While it `is_deaf` the stream's words are lost, while it `is_blind` no question is answered.
+    `early` names roles whose orders trade whole on arrival, told before the answer, at a price.
     """
 
     def __init__(self, capabilities: Capabilities | None = None, **driver: Any) -> None:
@@ -58,6 +60,7 @@ class BrokeredDesk(DeskDriver):
         self.calls: list[tuple[str, str]] = []
         self.is_deaf = False
         self.is_blind = False
+        self.early: dict[str, Decimal] = {}
         self._broken: dict[tuple[str, str], list[tuple[Outcome, bool]]] = {}
         self._done = 0
         super().__init__(capabilities=can, **driver)
@@ -124,13 +127,18 @@ class BrokeredDesk(DeskDriver):
             if self._done < len(self.effects):
                 self._done += 1
                 self._carry_out(self.effects[self._done - 1])
-            elif self.broker.words:
-                word = self.broker.words.pop(0)
-                if not self.is_deaf:
-                    self.step(inputs.Reported(word), after_ms=0)
-            else:
+            elif not self._hear():
                 return
         raise RuntimeError(f"desk and broker made {CALLS_MAX} calls without coming to rest")
+
+    def _hear(self) -> bool:
+        """Tell the oldest word of the stream; say whether there was one."""
+        if not self.broker.words:
+            return False
+        word = self.broker.words.pop(0)
+        if not self.is_deaf:
+            self.step(inputs.Reported(word), after_ms=0)
+        return True
 
     def fill(self, role: str, quantity: object, price: object = "100", *, group: int = 1) -> None:
         """Let the working order of a role trade at the broker, and tell of it."""
@@ -219,10 +227,22 @@ class BrokeredDesk(DeskDriver):
                 self.broker.call(effect)
         else:
             outcome = self.broker.call(effect)
+            self._trade_early(call, outcome)
         answer = inputs.Answer(
             number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
         )
         self.step(answer, after_ms=0)
+
+
+    def _trade_early(self, call: tuple[str, str], outcome: Outcome) -> None:
+        kind, role = call
+        price = self.early.get(role)
+        if price is None or kind != "submit" or not isinstance(outcome, Accepted):
+            return
+        held = self.broker.orders[outcome.broker_order_id]
+        self.broker.fill(held.broker_order_id, held.leaves, price)
+        while self._hear():
+            pass
 
 
 def lost(times: int = 1) -> Sequence[Unknown]:

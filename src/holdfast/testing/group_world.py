@@ -1,13 +1,11 @@
-"""A world that tries to break groups: one desk, one broker, a link that loses and repeats.
+"""Worlds that try to break groups: people, a market and a link that do as they please.
 
-Everything follows from a source of chance, so that a seed replays a world. `run` lets anything
-happen, then lets everything come to rest and compares the desk with the broker's own books. What
-is found wrong is raised as `GroupsBrokenError`, with what a reader needs to find out why.
+`run` lets anything happen, then lets everything come to rest and compares the desk with the
+broker's own books. What is found wrong is raised as `GroupsBrokenError`.
 
-Time unprotected is what an entry filled and no working order of its group covered, by the broker's
-books. `spent` counts all of it. `counted` leaves out the time in which the market was closed, the
-desk was down, or a request, an answer or a word of the stream was outstanding or lost and not
-settled yet: the rest is time that the desk let pass by its own choice.
+At rest, the broker having answered everything and nothing being lost any more, each group is
+protected by working orders for just what it is to look after, or closed with no order left; the
+books agree; and the desk is what its journal and its snapshot say.
 """
 
 from collections.abc import Callable
@@ -15,348 +13,275 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-import msgspec
-from msgspec import Struct, field
-
-from holdfast.domain import events as e
 from holdfast.domain import inputs
-from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.desk import Desk
-from holdfast.domain.effects import Effect, LookupOrder, SubmitOrder
-from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Cause, Group, Phase
-from holdfast.domain.inputs import Input
-from holdfast.domain.instruments import Instrument
-from holdfast.domain.policies import Limits, Policies
-from holdfast.domain.quotes import Quote
-from holdfast.domain.reports import (
-    NotSent,
-    Outcome,
-    RefusalCode,
-    Refused,
-    Report,
-    Unknown,
-)
+from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Group, Phase
 from holdfast.domain.requests import OrderRequest
-from holdfast.domain.settings import Settings
-from holdfast.domain.values import ZERO, OrderType, Side, Status
+from holdfast.domain.values import ZERO, Side
 from holdfast.domain.work import NS_PER_MS
-from holdfast.testing.group_books import Account, GroupBooks, due, member_of, symbol_groups
-from holdfast.testing.model_broker import Held, ModelBroker
+from holdfast.testing.group_books import Account, due, member_of, symbol_groups
+from holdfast.testing.group_link import SYMBOL, GroupLink, Seen
 
 STEPS: Final = 40
 SETTLING_ROUNDS_MAX: Final = 150
+QUIET_ROUNDS: Final = 3
 POLL_MS: Final = 15_000
-# Shorter than the absence grace: a request that is older has arrived or never will.
-IN_FLIGHT_MS_MAX: Final = 8_000
-SYMBOL: Final = "X"
-SETTINGS: Final = Settings(policies=Policies(limits=Limits.none()))
-_FATES: Final = ("done",) * 7 + ("lost", "silent", "no", "not_sent", "late", "twice")
-_PRICES: Final = {
-    Side.BUY: {"stop": "95", "entry": "100", "target": "110"},
-    Side.SELL: {"stop": "105", "entry": "100", "target": "90"},
-}
-_WAYS_OUT: Final = frozenset({EXIT, UNDO})
+LEAVES_FILLED: Final = frozenset({EXIT, UNDO, "flat"})
 _RESTING: Final = frozenset({Phase.ENTERING, Phase.PROTECTED, Phase.CLOSED})
-_DECODER: Final = msgspec.json.Decoder(e.AnyEvent)
+_EXITS: Final = {Side.SELL: ("95", "110"), Side.BUY: ("105", "90")}
+_NUDGES: Final = (Decimal("-0.5"), Decimal("0.25"), Decimal("1"))
 
 
-class GroupsBrokenError(AssertionError):
-    """A promise about groups does not hold in this world."""
+class GroupWorld(GroupLink):
+    """What people ask of groups, on top of what the link does to it."""
 
+    # What people ask for; a refusal changes nothing and is none of this world's business.
 
-class Seen(Struct, kw_only=True):
-    """What a world showed: times in nanoseconds, the rest counted."""
+    def bracket(self) -> None:
+        """Somebody wants an entry with its exits."""
+        choice = self.random.choice
+        side = choice((Side.BUY, Side.BUY, Side.SELL))
+        stop, target = _EXITS[Side.SELL if side is Side.BUY else Side.BUY]
+        terms: dict[str, Any] = {"stop_loss_price": stop, "take_profit_price": target}
+        how = choice(("both", "both", "both", "stop", "target", "trail", "stop_limit"))
+        if how == "stop":
+            del terms["take_profit_price"]
+        elif how in {"target", "trail"}:
+            del terms["stop_loss_price"]
+        elif how == "stop_limit":
+            terms["stop_limit_price"] = stop
+        if how == "trail":
+            terms["trail"] = "4"
+        if choice((True, True, False)):
+            terms |= {"entry_type": "limit", "entry_price": "100"}
+        else:
+            terms["entry_type"] = "market"
+        self.step(
+            inputs.PlaceBracket(
+                symbol=SYMBOL,
+                side=side,
+                quantity=choice((1, 3, 5)),
+                entry_timeout_ms=choice((None, 0, 5_000)),
+                **terms,
+            )
+        )
 
-    groups: int = 0
-    entered: int = 0
-    flattened: int = 0
-    races: int = 0
-    double_exits: int = 0
-    naked: int = 0
-    spent_ns: int = 0
-    counted_ns: int = 0
-    phases: set[str] = field(default_factory=set)
+    def pair(self) -> None:
+        """Somebody wants two exits of which one trades."""
+        side = self._closing()
+        stop, target = _EXITS[side]
+        quantity = self.random.choice((1, 2, 3))
+        self.step(
+            inputs.PlaceOco(
+                symbol=SYMBOL, side=side, quantity=quantity, limit_price=target, stop_price=stop
+            )
+        )
 
+    def protect(self) -> None:
+        """Somebody wants a stop or a target for what is held."""
+        stop, target = _EXITS[self._closing()]
+        price: dict[str, Any] = self.random.choice(
+            ({"stop_price": stop}, {"limit_price": target}, {"trail": "3"})
+        )
+        role: Any = TARGET if "limit_price" in price else STOP
+        quantity = self.random.choice((None, None, 1, 2))
+        self.step(inputs.Protect(symbol=SYMBOL, role=role, quantity=quantity, **price))
 
-def any_broker(random: Random) -> Capabilities:
-    """Return what some broker can do."""
-    choice = random.choice
-    types = set(OrderType)
-    if choice((True, False, False, False)):
-        types.discard(OrderType.MARKET)
-    if choice((True, False)):
-        types.discard(OrderType.TRAILING_STOP)
-    new_ids = choice((True, False))
-    return Capabilities(
-        order_types=frozenset(types),
-        unique_ids=choice(("forever", "while_open", "none")),
-        native_replace=choice((True, True, False)),
-        new_id_on_replace=new_ids,
-        replace_carries_fills=choice((True, False)) or not new_ids,
-        cancel_by_wire_id=choice((True, False)),
-        lists_executions=choice((True, True, False)),
-        batch_cancel=choice((True, False)),
-        native_bracket=choice(("none", "none", "per_fill", "after_full_fill")),
-        native_oco=choice((True, False)),
-        exits_share_quantity=choice((True, True, False)),
-        lists_held_legs=choice((True, False)),
-    )
+    def close_position(self) -> None:
+        """Somebody wants what is held closed, or a part of it, now or at a price."""
+        self.step(
+            inputs.ClosePosition(
+                symbol=SYMBOL,
+                quantity=self.random.choice((None, 1, 2)),
+                limit_price=self.random.choice((None, None, "100")),
+                by="ann",
+            )
+        )
 
+    def close_group(self) -> None:
+        """Somebody wants a group closed."""
+        if groups := symbol_groups(self.desk):
+            number = self.random.choice(groups).group
+            self.step(inputs.CloseGroup(group=number, by="ann", reason="enough"))
 
-class GroupWorld:
-    """One desk that trades `X` at one broker, and everything that may happen to its groups."""
+    def plain_order(self) -> None:
+        """Somebody places an order of no group."""
+        request = OrderRequest(
+            symbol=SYMBOL,
+            side=self.random.choice(("buy", "sell")),
+            quantity=self.random.choice((1, 2, 4)),
+            order_type="limit",
+            limit_price=self.random.choice(("99", "101")),
+            reduce_only=self.random.choice((True, False)),
+        )
+        self.step(inputs.Submit(request))
 
-    def __init__(self, random: Random, capabilities: Capabilities | None = None) -> None:
-        """Open the desk; whatever is not told is drawn from `random`."""
-        self.random = random
-        can = capabilities or any_broker(random)
-        self.broker = ModelBroker(can, is_final=random.choice((True, False)))
-        self.books = GroupBooks(self.broker)
-        self.refuses_stops = random.random() < 0.05
-        self.is_closed = False
-        # Trades that no group made, and trades taken back, excuse what a group cannot know.
-        self.is_plain = True
-        self.busted: set[int] = set()
-        self.desk = Desk(SETTINGS)
-        self.now_ns = 1_000 * NS_PER_MS
-        self.calls: list[tuple[int, Effect]] = []
-        self.answers: list[Input] = []
-        self.events: list[e.AnyEvent] = []
-        self.seen = Seen()
-        self._bare: dict[int, list[int]] = {}
-        self._is_stale = True
-        self._raced: set[int] = set()
-        self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
-        self.step(inputs.Connected(can))
-        self.step(inputs.Define(Instrument.of(SYMBOL, tick="0.25")))
+    def cancel(self) -> None:
+        """Somebody cancels an order, whosever it is."""
+        if active := list(self.desk.active()):
+            name = self.random.choice(active).client_order_id
+            self.step(inputs.Cancel(client_order_id=name, by="ann"))
 
-    # Time, and what goes to and fro.
+    def replace(self) -> None:
+        """Somebody wants another price or quantity for an order."""
+        active = [order for order in self.desk.active() if order.quantity is not None]
+        if not active:
+            return
+        order, nudge = self.random.choice(active), self.random.choice(_NUDGES)
+        wanted: dict[str, Any] = {}
+        for name in ("limit_price", "stop_price"):
+            if (price := getattr(order.terms, name)) is not None:
+                wanted[name] = price + nudge
+        if self.random.random() < 0.3:
+            wanted["quantity"] = order.quantity + self.random.choice((-1, 1, 2))
+        if wanted:
+            self.step(inputs.Replace(client_order_id=order.client_order_id, **wanted))
 
-    def step(self, given: Input, *, later_ms: int = 1) -> None:
-        """Give the desk an input a little later, and keep what it wants done."""
-        self.elapse(later_ms)
-        decision = self.desk.step(given, self.now_ns)
-        self.events += decision.events
-        for effect in decision.effects:
-            self.calls.append((self.now_ns, effect))
-            if isinstance(effect, SubmitOrder):
-                self._check_exit(effect)
-        self._is_stale = self._is_stale or bool(decision.events)
+    def cancel_around(self) -> None:
+        """Somebody cancels stops, targets or entries."""
+        kinds = self.random.choice((("stop",), ("target",), ("entry",), ("stop", "target")))
+        self.step(inputs.CancelPositionOrders(symbol=SYMBOL, kinds=kinds, by="ann"))
 
-    def elapse(self, by_ms: int) -> None:
-        """Let time pass, and count how long what is held is bare."""
-        if self._is_stale:
-            self._look()
-        by_ns = by_ms * NS_PER_MS
-        self.now_ns += by_ns
-        if self._bare:
-            counts = not self._is_busy()
-            for times in self._bare.values():
-                times[0] += by_ns
-                times[1] += by_ns if counts else 0
-                self.seen.spent_ns = max(self.seen.spent_ns, times[0])
-                self.seen.counted_ns = max(self.seen.counted_ns, times[1])
+    def cancel_all(self) -> None:
+        """Somebody cancels everything, mostly without what protects."""
+        bare = self.random.random() < 0.2
+        self.step(inputs.CancelAll(leave_unprotected=bare, by="ann"))
 
-    def _is_busy(self) -> bool:
-        """Tell whether the market is closed, or somebody waits for an answer or does not know."""
-        if self.is_closed or self.calls or self.answers or self.broker.words:
-            return True
-        active = self.desk.active()
-        return any(order.wishes or order.lookup is not None for order in active)
+    def kill(self) -> None:
+        """Somebody engages the kill switch, or releases it."""
+        if self.desk.guard.kill is not None:
+            self.step(inputs.ReleaseKillSwitch(by="ann", reason="over"))
+            return
+        action: Any = self.random.choice(("cancel", "cancel", "flatten"))
+        self.step(inputs.EngageKillSwitch(by="ann", reason="out", action=action))
 
-    def _look(self) -> None:
-        """Note which groups hold more than works to protect it."""
-        self._is_stale = False
+    def _closing(self) -> Side:
+        """Return the side that closes what is held, now and then the other one."""
+        closes = Side.SELL if self.books.position() >= 0 else Side.BUY
+        other = Side.BUY if closes is Side.SELL else Side.SELL
+        return other if self.random.random() < 0.05 else closes
+
+    # A world from its beginning to its end.
+
+    def acts(self) -> list[Callable[[], None]]:
+        """Return what may happen next, each as often as it is to come up."""
+        often = [self.deliver] * 8 + [self.fill] * 4 + [self.tell] * 4
+        often += [self.wait] * 3 + [self.answer_late, self.quote, self.poll]
+        asked: list[Callable[[], None]] = [self.bracket] * 3
+        asked += [self.pair, self.protect, self.close_position, self.close_group, self.cancel]
+        asked += [self.replace, self.plain_order]
+        rare = [self.cancel_around, self.cancel_all, self.kill, self.trade_elsewhere, self.bust]
+        rare += [self.end_unasked, self.open_or_close_market, self.crash]
+        drawn = self.random.random()
+        return often if drawn < 0.72 else asked if drawn < 0.93 else rare
+
+    def run(self, steps: int = STEPS) -> Seen:
+        """Let anything happen, come to rest, and compare; return what was seen."""
+        self.bracket()
+        for _ in range(steps):
+            self.random.choice(self.acts())()
+            self.check()
+            self.desk.rest()
+        self.come_to_rest()
+        self.compare()
+        return self.seen
+
+    def check(self) -> None:
+        """What holds at any moment: no group has two exits at the market on their way."""
+        for number, account in self.books.groups().items():
+            group = self.desk.state.groups.get(number)
+            wanted = group.slot(EXIT).exit if group is not None else None
+            rests = wanted is not None and wanted.limit_price is not None
+            if account.working.get(EXIT, 0) > 1 and not rests and number not in self.busted:
+                raise self.broken(f"group {number} has {account.working[EXIT]} exits at work")
+
+    def come_to_rest(self) -> None:
+        """Lose nothing any more, let time pass and exits trade, until nothing changes."""
+        self.is_closed, quiet = False, 0
+        for _ in range(SETTLING_ROUNDS_MAX):
+            self.drain()
+            for held in self.books.working():
+                if self._is_way_out(held.wire_id):
+                    self.trade(held, held.leaves)
+            self.drain()
+            self.check()
+            quiet = quiet + 1 if self._rests() else 0
+            if quiet >= QUIET_ROUNDS:
+                return
+            due_ns = self.desk.next_deadline()
+            later_ms = POLL_MS
+            if due_ns is not None:
+                later_ms = min(max(due_ns - self.now_ns, 0) // NS_PER_MS + 1, POLL_MS)
+            self.step(inputs.Tick(), later_ms=later_ms)
+            self.drain()
+            self.quote(Decimal(100))
+            self.poll()
+        phases = {g.group: (g.phase, g.cause, g.owed) for g in symbol_groups(self.desk)}
+        raise self.broken(f"no rest: {phases}, flattening {self.desk.guard.flattening}")
+
+    def drain(self) -> None:
+        """Answer everything and tell everything."""
+        while self.calls or self.answers or self.broker.words:
+            if self.calls:
+                self.carry_out(*self.calls.pop(0), "done")
+            elif self.answers:
+                self.step(self.answers.pop(0))
+            else:
+                self.tell_all()
+
+    def _is_way_out(self, wire_id: str) -> bool:
+        order = self.desk.order(self.desk.owner_of(wire_id))
+        return order is not None and order.role in LEAVES_FILLED
+
+    def _rests(self) -> bool:
         groups = symbol_groups(self.desk)
+        return not self.desk.guard.flattening and all(g.phase in _RESTING for g in groups)
+
+    def compare(self) -> None:
+        """Compare the desk at rest with the broker's books."""
+        groups = symbol_groups(self.desk)
+        found = self.desk.positions.get(SYMBOL)
+        position = found.quantity if found is not None else ZERO
+        if position != self.books.position():
+            raise self.broken(f"the desk holds {position}, the broker {self.books.position()}")
         shares, accounts = due(self.books, groups), self.books.groups()
         for group in groups:
-            account = accounts.get(group.group, Account())
-            guard = group.guard
-            covers = account.covers.get(guard.role, ZERO) if guard is not None else ZERO
-            if not _protects(group) or covers >= shares[group.group]:
-                self._bare.pop(group.group, None)
-            else:
-                self._bare.setdefault(group.group, [0, 0])
-
-    def deliver(self) -> None:
-        """A request arrives, is lost before or after it is done, is refused, or never left."""
-        if self.calls:
-            at = self.random.randrange(len(self.calls))
-            self.carry_out(*self.calls.pop(at), self.random.choice(_FATES))
-
-    def carry_out(self, sent_ns: int, effect: Effect, how: str) -> None:
-        """Let one request meet its fate."""
-        if self.now_ns > sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS:
-            how = "lost"
-        if isinstance(effect, LookupOrder):
-            if how in {"done", "late", "twice"}:
-                self._answer_question(effect)
-            return
-        outcome: Outcome = Unknown(text="no answer")
-        if how == "not_sent" or self.now_ns > effect.not_after_ns:
-            outcome = NotSent(text="429")
-        elif how == "no":
-            outcome = Refused(text="no")
-        elif how != "lost":
-            said = self._arrives(effect)
-            outcome = outcome if how == "silent" else said
-        answer = inputs.Answer(
-            number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
-        )
-        if how == "late":
-            self.answers.append(answer)
-            return
-        for _ in range(2 if how == "twice" else 1):
-            self.step(answer)
-
-    def _arrives(self, effect: Effect) -> Outcome:
-        assert not isinstance(effect, LookupOrder)  # a question changes nothing
-        self._is_stale = True
-        if isinstance(effect, SubmitOrder):
-            if self.is_closed:
-                return Refused(text="the market is closed", code=RefusalCode.MARKET_CLOSED)
-            roles = {effect.role, *(each.role for each in effect.attached)}
-            if self.refuses_stops and STOP in roles:
-                return Refused(text="no stops today")
-        return self.broker.call(effect)
-
-    def _answer_question(self, effect: LookupOrder) -> None:
-        asked_ns, result = self.now_ns, self.broker.look(effect)
-        self.step(
-            inputs.Looked(
-                number=effect.number, attempt=effect.attempt, asked_ns=asked_ns, result=result
-            )
-        )
-
-    def answer_late(self) -> None:
-        """An answer arrives that was on its way for long."""
-        if self.answers:
-            self.step(self.answers.pop(self.random.randrange(len(self.answers))))
-
-    def tell(self) -> None:
-        """A word of the stream arrives, out of turn, twice, or never."""
-        words = self.broker.words
-        if words:
-            word: Report = words.pop(self.random.randrange(len(words)))
-            for _ in range(self.random.choice((0, 1, 1, 1, 2))):
-                self.step(inputs.Reported(word))
-
-    def tell_all(self) -> None:
-        """The stream tells all that it has, in order."""
-        while self.broker.words:
-            self.step(inputs.Reported(self.broker.words.pop(0)))
-
-    def wait(self) -> None:
-        """Time passes."""
-        waits = (1, 100, 600, 2_500, 5_500, 12_000)
-        self.step(inputs.Tick(), later_ms=self.random.choice(waits))
-
-    def poll(self) -> None:
-        """The account is read."""
-        shown, traded = self.broker.listing()
-        polled = inputs.Polled(
-            asked_ns=self.now_ns, snapshots=shown, executions=traded, complete=True
-        )
-        self.step(polled)
-
-    def quote(self, price: Decimal | None = None) -> None:
-        """A quote arrives."""
-        price = price or Decimal(self.random.choice((96, 99, 100, 101, 104)))
-        self.step(inputs.Quoted((Quote(symbol=SYMBOL, bid=price, ask=price, at_ns=self.now_ns),)))
-
-    def crash(self) -> None:
-        """The process dies; requests on their way arrive or do not, and nothing answers them."""
-        self.answers.clear()
-        for sent_ns, effect in self.calls:
-            arrives = self.now_ns <= sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS
-            if arrives and not isinstance(effect, LookupOrder) and self.random.random() < 0.5:
-                self._arrives(effect)
-        self.calls.clear()
-        if self.random.random() < 0.5:
-            self.broker.words.clear()
-        if self.random.random() < 0.3:
-            self.fill()
-        self.desk = self.refolded() if self.random.random() < 0.3 else self.loaded()
-        self._bare.clear()
-        down_ms = self.random.choice((1, 5_000, 60_000))
-        self.step(inputs.Connected(self.broker.capabilities), later_ms=down_ms)
-        self.step(inputs.Resume(wall_offset_ns=0))
-
-    def loaded(self) -> Desk:
-        """Return the desk as it comes back from its snapshot."""
-        return Desk.load(self.desk.dump(), SETTINGS)
-
-    def refolded(self) -> Desk:
-        """Return the desk as it comes back from its journal."""
-        desk = Desk(SETTINGS)
-        for event in self.events:
-            desk.apply(_DECODER.decode(msgspec.json.encode(event)))
-        return desk
-
-    # What the market and the broker do.
-
-    def fill(self) -> None:
-        """A working order trades, whole or in part."""
-        working = self.books.working()
-        if working and not self.is_closed:
-            held = self.random.choice(working)
-            self.trade(held, Decimal(self.random.choice((1, 1, 2, 3, 10))))
-
-    def trade(self, held: Held, quantity: Decimal) -> None:
-        """Let a broker order trade, and judge what that does to its group."""
-        number, role = member_of(held.wire_id)
-        before = self.books.groups().get(number, Account())
-        self.broker.fill(held.broker_order_id, quantity, Decimal(100))
-        self._is_stale = True
-        group = self.desk.state.groups.get(number)
-        if group is None:
-            self.is_plain = self.is_plain and bool(number)
-            return
-        total = before.entered if group.enters else group.quantity
-        after = self.books.groups()[number]
-        if role == "entry" or total is None or after.exited <= max(total, before.exited):
-            return
-        if number in self.busted:
-            return
-        if role in _WAYS_OUT:
-            self.seen.double_exits += 1
-            raise self.broken(f"group {number} closed {after.exited} of {total}")
-        if number not in self._raced:
-            self._raced.add(number)
-            self.seen.races += 1
-
-    def end_unasked(self) -> None:
-        """The broker cancels or expires an order."""
-        if (working := self.books.working()) and self.random.random() < 0.5:
-            held = self.random.choice(working)
-            self.broker.end(
-                held.broker_order_id, self.random.choice((Status.CANCELED, Status.EXPIRED))
-            )
-            self._is_stale = True
-
-    def bust(self) -> None:
-        """A trade of some order is taken back."""
-        traded = [one for one in self.broker.orders.values() if one.executions]
-        traded = [one for one in traded if not one.replaced_by]
-        if traded:
-            held = self.random.choice(traded)
+            self._compare(group, shares[group.group], accounts.get(group.group, Account()))
+        for held in self.books.working():
             number, _ = member_of(held.wire_id)
-            self.busted.add(number)
-            self.broker.bust(held.broker_order_id, self.random.choice(list(held.executions)))
-            self._is_stale = True
+            order = self.desk.order(self.desk.owner_of(held.wire_id))
+            if order is None or not order.is_exposed:
+                raise self.broken(f"{held.wire_id} works and the desk does not know")
+        sides = {group.side for group in groups}
+        if self.is_plain and not self.busted and len(sides) == 1:
+            over = -position if Side.SELL in sides else position
+            if over > 0:
+                raise self.broken(f"the position is {position}, beyond flat")
+        if self.loaded().dump() != self.desk.dump():
+            raise self.broken("the desk is not what its snapshot says")
+        if self.refolded().dump() != self.desk.dump():
+            raise self.broken("the desk is not what its journal says")
 
-    def trade_elsewhere(self) -> None:
-        """Somebody trades on the account past all desks, and the desk hears of it."""
-        if self.random.random() < 0.7:
-            held = self.books.position() + self.books.elsewhere
-            if held:
-                self.books.elsewhere -= self.random.choice((1, 2)) * (1 if held > 0 else -1)
-        else:
-            self.books.elsewhere = ZERO
-        self.is_plain = False
-        self._is_stale = True
-        self.step(inputs.SeenElsewhere(symbol=SYMBOL, quantity=self.books.elsewhere))
+    def _compare(self, group: Group, share: Decimal, account: Account) -> None:
+        name = f"group {group.group} ({group.contingency}, {group.phase})"
+        if group.phase is Phase.CLOSED:
+            if account.working:
+                raise self.broken(f"{name} is closed and has {account.working} at work")
+            if share and group.contingency != "close":
+                self.seen.naked += 1
+                raise self.broken(f"{name} is closed and holds {share}")
+            return
+        guard = group.guard
+        if guard is None:
+            raise self.broken(f"{name} wants nothing and is open")
+        covers = account.covers.get(guard.role, ZERO)
+        if covers < share:
+            self.seen.naked += 1
+            raise self.broken(f"{name} holds {share}, of which {covers} is covered")
+        for role, amount in account.covers.items():
+            if role in {STOP, TARGET} and amount > share:
+                raise self.broken(f"{name} holds {share} and has {amount} at work as {role}")
 
-    def open_or_close_market(self) -> None:
-        """The market closes, or opens again."""
-        self.is_closed = not self.is_closed
+
+def world(seed: int) -> GroupWorld:
+    """Return the world of a seed."""
+    return GroupWorld(Random(seed))

@@ -114,7 +114,7 @@ def test_a_group_moves_as_drawn_and_refuses_the_rest(phase: str, cause: str, aft
 
 @pytest.mark.parametrize(("phase", "cause", "after"), [c for c in cells() if c[2] != "-"])
 def test_a_legal_cause_with_another_phase_is_refused(phase: str, cause: str, after: str) -> None:
-    """An event that names a phase which its cause does not lead to is a defect, and is not folded."""
+    """An event whose phase is not where its cause leads is a defect, and is not folded."""
     desk, group = brought_to(phase)
     before = deepcopy(group)
     for wrong in {str(each) for each in Phase} - {after}:

@@ -491,18 +491,22 @@ def test_exits_released_in_a_halt_wait_for_its_end() -> None:
     assert floor.state("stop", "target") == ["open 0/1", "partial_fill 3/4"]
 
 
-def test_an_exit_cancelled_before_it_arrived_does_not_arrive() -> None:
-    """A pair that is released and cancelled during a halt is not there when it ends."""
+def test_an_exit_suspended_before_it_arrived_arrives_once() -> None:
+    """One that is released in a halt, suspended and let go again waits and trades once."""
     floor = Floor()
     entry = floor.bracket()
     floor.venue.halt("ABC")
     floor.venue.execute(entry.broker_order_id, D(4), D(100))
+    floor.cancel("e")
 
-    floor.cancel("target")
+    floor.venue.suspend(floor.order("stop").broker_order_id)
+    floor.venue.release(floor.order("stop").broker_order_id)
     floor.venue.resume("ABC")
+    floor.crowd.place("low", 1, 85, 9)
+    floor.crowd.take(-1, 1)
 
-    assert floor.venue.depth("ABC", Side.SELL, 9) == []
-    assert floor.state("stop", "target") == ["canceled 0/4"] * 2
+    assert floor.state("stop", "target") == ["filled 4/4", "canceled 0/4"]
+    assert floor.crowd.take(-1, 9) == 5
 
 
 def test_a_listener_may_cancel_the_entry_on_its_first_fill() -> None:

@@ -1,0 +1,370 @@
+"""One desk, one broker, and a link between them that loses, delays and repeats.
+
+Everything follows from a source of chance, so that a seed replays it. Time is virtual.
+
+Time unprotected is what an entry filled and no working order of its group covered, by the broker's
+books. `spent` counts all of it. `counted` leaves out the time in which the market was closed, the
+desk was down, or a request, an answer or a word of the stream was outstanding or lost and not
+settled yet: the rest is time that the desk let pass by its own choice.
+"""
+
+from decimal import Decimal
+from random import Random
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from holdfast.domain import events as e
+from holdfast.domain import inputs
+from holdfast.domain.capabilities import Capabilities
+from holdfast.domain.desk import Decision, Desk
+from holdfast.domain.effects import Effect, LookupOrder, SubmitOrder
+from holdfast.domain.group import EXIT, STOP, UNDO, Cause, Group, Phase
+from holdfast.domain.inputs import Input
+from holdfast.domain.instruments import Instrument
+from holdfast.domain.policies import Limits, Policies
+from holdfast.domain.quotes import Quote
+from holdfast.domain.reports import NotSent, Outcome, RefusalCode, Refused, Unknown
+from holdfast.domain.settings import Settings
+from holdfast.domain.values import ZERO, OrderType, Status
+from holdfast.domain.work import NS_PER_MS
+from holdfast.testing.group_books import Account, GroupBooks, due, member_of, symbol_groups
+from holdfast.testing.model_broker import Held, ModelBroker
+
+# Shorter than the absence grace: a request that is older has arrived or never will.
+IN_FLIGHT_MS_MAX: Final = 8_000
+SYMBOL: Final = "X"
+SETTINGS: Final = Settings(policies=Policies(limits=Limits.none()))
+_FATES: Final = ("done",) * 7 + ("lost", "silent", "no", "not_sent", "late", "twice")
+_WAYS_OUT: Final = frozenset({EXIT, UNDO})
+_DECODER: Final = msgspec.json.Decoder(e.AnyEvent)
+
+
+class GroupsBrokenError(AssertionError):
+    """A promise about groups does not hold in this world."""
+
+
+class Seen(Struct, kw_only=True):
+    """What a world showed: times in nanoseconds, the rest counted."""
+
+    groups: int = 0
+    entered: int = 0
+    flattened: int = 0
+    races: int = 0
+    double_exits: int = 0
+    naked: int = 0
+    spent_ns: int = 0
+    counted_ns: int = 0
+    phases: set[str] = field(default_factory=set)
+
+
+def any_broker(random: Random) -> Capabilities:
+    """Return what some broker can do."""
+    choice = random.choice
+    types = set(OrderType)
+    if choice((True, False, False, False)):
+        types.discard(OrderType.MARKET)
+    if choice((True, False)):
+        types.discard(OrderType.TRAILING_STOP)
+    new_ids = choice((True, False))
+    return Capabilities(
+        order_types=frozenset(types),
+        unique_ids=choice(("forever", "while_open", "none")),
+        native_replace=choice((True, True, False)),
+        new_id_on_replace=new_ids,
+        replace_carries_fills=choice((True, False)) or not new_ids,
+        cancel_by_wire_id=choice((True, False)),
+        lists_executions=choice((True, True, False)),
+        batch_cancel=choice((True, False)),
+        native_bracket=choice(("none", "none", "per_fill", "after_full_fill")),
+        native_oco=choice((True, False)),
+        exits_share_quantity=choice((True, True, False)),
+        lists_held_legs=choice((True, False)),
+    )
+
+
+class GroupLink:
+    """One desk that trades `X` at one broker, and everything that may happen to its groups."""
+
+    def __init__(self, random: Random, capabilities: Capabilities | None = None) -> None:
+        """Open the desk; whatever is not told is drawn from `random`."""
+        self.random = random
+        can = capabilities or any_broker(random)
+        self.broker = ModelBroker(can, is_final=random.choice((True, False)))
+        self.books = GroupBooks(self.broker)
+        self.refuses_stops = random.random() < 0.05
+        self.is_closed = self.is_down = False
+        # Trades that no group made, and trades taken back, excuse what a group cannot know.
+        self.is_plain = True
+        self.busted: set[int] = set()
+        self.desk = Desk(SETTINGS)
+        self.now_ns = 1_000 * NS_PER_MS
+        self.calls: list[tuple[int, Effect]] = []
+        self.answers: list[Input] = []
+        self.events: list[e.AnyEvent] = []
+        self.seen = Seen()
+        self._bare: dict[int, list[int]] = {}
+        self._is_stale = True
+        self._raced: set[int] = set()
+        self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
+        self.step(inputs.Connected(can))
+        self.step(inputs.Define(Instrument.of(SYMBOL, tick="0.25")))
+
+    # Time, and what goes to and fro.
+
+    def step(self, given: Input, *, later_ms: int = 1) -> Decision:
+        """Give the desk an input a little later, and keep what it wants done."""
+        self.elapse(later_ms)
+        decision = self.desk.step(given, self.now_ns)
+        self.events += decision.events
+        for effect in decision.effects:
+            self.calls.append((self.now_ns, effect))
+            if isinstance(effect, SubmitOrder):
+                self._check_exit(effect)
+        self._is_stale = self._is_stale or bool(decision.events)
+        return decision
+
+    def elapse(self, by_ms: int) -> None:
+        """Let time pass, and count how long what is held is bare."""
+        if self._is_stale:
+            self._look()
+        by_ns = by_ms * NS_PER_MS
+        self.now_ns += by_ns
+        if self._bare:
+            counts = not self._is_busy()
+            for times in self._bare.values():
+                times[0] += by_ns
+                times[1] += by_ns if counts else 0
+                self.seen.spent_ns = max(self.seen.spent_ns, times[0])
+                self.seen.counted_ns = max(self.seen.counted_ns, times[1])
+
+    def _is_busy(self) -> bool:
+        """Tell whether the market is closed, or somebody waits for an answer or does not know."""
+        if self.is_closed or self.is_down or self.calls or self.answers or self.broker.words:
+            return True
+        active = self.desk.active()
+        return any(order.wishes or order.lookup is not None for order in active)
+
+    def _check_exit(self, effect: SubmitOrder) -> None:
+        """An exit at the market goes out alone: nothing of its group works any more (rule 3)."""
+        number, role = member_of(effect.wire_id)
+        group = self.desk.state.groups.get(number)
+        if role not in _WAYS_OUT or group is None or _rests(group):
+            return
+        account = self.books.groups().get(number, Account())
+        if account.working and number not in self.busted:
+            raise self.broken(f"{effect.wire_id} goes out while {account.working} work")
+
+    def broken(self, what: str) -> GroupsBrokenError:
+        """Return what is raised where a promise does not hold."""
+        return GroupsBrokenError(f"{what}; the broker can {self.broker.capabilities}")
+
+    def _look(self) -> None:
+        """Note which groups hold more than works to protect it."""
+        self._is_stale = False
+        groups = symbol_groups(self.desk)
+        shares, accounts = due(self.books, groups), self.books.groups()
+        for group in groups:
+            account = accounts.get(group.group, Account())
+            guard = group.guard
+            covers = account.covers.get(guard.role, ZERO) if guard is not None else ZERO
+            if not _protects(group) or covers >= shares[group.group]:
+                self._bare.pop(group.group, None)
+            else:
+                self._bare.setdefault(group.group, [0, 0])
+
+    def deliver(self) -> None:
+        """A request arrives, is lost before or after it is done, is refused, or never left."""
+        if self.calls:
+            at = self.random.randrange(len(self.calls))
+            self.carry_out(*self.calls.pop(at), self.random.choice(_FATES))
+
+    def carry_out(self, sent_ns: int, effect: Effect, how: str) -> None:
+        """Let one request meet its fate."""
+        if self.now_ns > sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS:
+            how = "lost"
+        if isinstance(effect, LookupOrder):
+            if how in {"done", "late", "twice"}:
+                self._answer_question(effect)
+            return
+        outcome: Outcome = Unknown(text="no answer")
+        if how == "not_sent" or self.now_ns > effect.not_after_ns:
+            outcome = NotSent(text="429")
+        elif how == "no":
+            outcome = Refused(text="no")
+        elif how != "lost":
+            said = self._arrives(effect)
+            outcome = outcome if how == "silent" else said
+        answer = inputs.Answer(
+            number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
+        )
+        if how == "late":
+            self.answers.append(answer)
+            return
+        for _ in range(2 if how == "twice" else 1):
+            self.step(answer)
+
+    def _arrives(self, effect: Effect) -> Outcome:
+        assert not isinstance(effect, LookupOrder)  # a question changes nothing
+        self._is_stale = True
+        if isinstance(effect, SubmitOrder):
+            if self.is_closed:
+                return Refused(text="the market is closed", code=RefusalCode.MARKET_CLOSED)
+            roles = {effect.role, *(each.role for each in effect.attached)}
+            if self.refuses_stops and STOP in roles:
+                return Refused(text="no stops today")
+        return self.broker.call(effect)
+
+    def _answer_question(self, effect: LookupOrder) -> None:
+        asked_ns, result = self.now_ns, self.broker.look(effect)
+        self.step(
+            inputs.Looked(
+                number=effect.number, attempt=effect.attempt, asked_ns=asked_ns, result=result
+            )
+        )
+
+    def answer_late(self) -> None:
+        """An answer arrives that was on its way for long."""
+        if self.answers:
+            self.step(self.answers.pop(self.random.randrange(len(self.answers))))
+
+    def tell(self) -> None:
+        """A word of the stream arrives, out of turn, twice, or never."""
+        words = self.broker.words
+        if words:
+            word = words.pop(self.random.randrange(len(words)))
+            for _ in range(self.random.choice((0, 1, 1, 1, 2))):
+                self.step(inputs.Reported(word))
+
+    def tell_all(self) -> None:
+        """The stream tells all that it has, in order."""
+        while self.broker.words:
+            self.step(inputs.Reported(self.broker.words.pop(0)))
+
+    def wait(self) -> None:
+        """Time passes."""
+        waits = (1, 100, 600, 2_500, 5_500, 12_000)
+        self.step(inputs.Tick(), later_ms=self.random.choice(waits))
+
+    def poll(self) -> None:
+        """The account is read."""
+        shown, traded = self.broker.listing()
+        polled = inputs.Polled(
+            asked_ns=self.now_ns, snapshots=shown, executions=traded, complete=True
+        )
+        self.step(polled)
+
+    def quote(self, price: Decimal | None = None) -> None:
+        """A quote arrives."""
+        price = price or Decimal(self.random.choice((96, 99, 100, 101, 104)))
+        self.step(inputs.Quoted((Quote(symbol=SYMBOL, bid=price, ask=price, at_ns=self.now_ns),)))
+
+    def crash(self) -> None:
+        """The process dies; requests on their way arrive or do not, and nothing answers them."""
+        self.answers.clear()
+        for sent_ns, effect in self.calls:
+            arrives = self.now_ns <= sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS
+            if arrives and not isinstance(effect, LookupOrder) and self.random.random() < 0.5:
+                self._arrives(effect)
+        self.calls.clear()
+        if self.random.random() < 0.5:
+            self.broker.words.clear()
+        if self.random.random() < 0.3:
+            self.fill()
+        self.desk = self.refolded() if self.random.random() < 0.3 else self.loaded()
+        self.is_down = True
+        down_ms = self.random.choice((1, 5_000, 60_000))
+        self.step(inputs.Connected(self.broker.capabilities), later_ms=down_ms)
+        self.is_down = False
+        self.step(inputs.Resume(wall_offset_ns=0))
+
+    def loaded(self) -> Desk:
+        """Return the desk as it comes back from its snapshot."""
+        return Desk.load(self.desk.dump(), SETTINGS)
+
+    def refolded(self) -> Desk:
+        """Return the desk as it comes back from its journal."""
+        desk = Desk(SETTINGS)
+        for event in self.events:
+            desk.apply(_DECODER.decode(msgspec.json.encode(event)))
+        return desk
+
+    # What the market and the broker do.
+
+    def fill(self) -> None:
+        """A working order trades, whole or in part."""
+        working = self.books.working()
+        if working and not self.is_closed:
+            held = self.random.choice(working)
+            self.trade(held, Decimal(self.random.choice((1, 1, 2, 3, 10))))
+
+    def trade(self, held: Held, quantity: Decimal) -> None:
+        """Let a broker order trade, and judge what that does to its group."""
+        number, role = member_of(held.wire_id)
+        before = self.books.groups().get(number, Account())
+        self.broker.fill(held.broker_order_id, quantity, Decimal(100))
+        self._is_stale = True
+        group = self.desk.state.groups.get(number)
+        if group is None:
+            self.is_plain = self.is_plain and bool(number)
+            return
+        total = before.entered if group.enters else group.quantity
+        after = self.books.groups()[number]
+        if role == "entry" or total is None or after.exited <= max(total, before.exited):
+            return
+        if number in self.busted:
+            return
+        if role in _WAYS_OUT:
+            self.seen.double_exits += 1
+            raise self.broken(f"group {number} closed {after.exited} of {total}")
+        if number not in self._raced:
+            self._raced.add(number)
+            self.seen.races += 1
+
+    def end_unasked(self) -> None:
+        """The broker cancels or expires an order."""
+        if (working := self.books.working()) and self.random.random() < 0.5:
+            held = self.random.choice(working)
+            self.broker.end(
+                held.broker_order_id, self.random.choice((Status.CANCELED, Status.EXPIRED))
+            )
+            self._is_stale = True
+
+    def bust(self) -> None:
+        """A trade of some order is taken back."""
+        traded = [one for one in self.broker.orders.values() if one.executions]
+        traded = [one for one in traded if not one.replaced_by]
+        if traded:
+            held = self.random.choice(traded)
+            number, _ = member_of(held.wire_id)
+            self.busted.add(number)
+            self.broker.bust(held.broker_order_id, self.random.choice(list(held.executions)))
+            self._is_stale = True
+
+    def trade_elsewhere(self) -> None:
+        """Somebody trades on the account past all desks, and the desk hears of it."""
+        if self.random.random() < 0.7:
+            held = self.books.position() + self.books.elsewhere
+            if held:
+                self.books.elsewhere -= self.random.choice((1, 2)) * (1 if held > 0 else -1)
+        else:
+            self.books.elsewhere = ZERO
+        self.is_plain = False
+        self._is_stale = True
+        self.step(inputs.SeenElsewhere(symbol=SYMBOL, quantity=self.books.elsewhere))
+
+    def open_or_close_market(self) -> None:
+        """The market closes, or opens again."""
+        self.is_closed = not self.is_closed
+
+
+def _rests(group: Group) -> bool:
+    """Tell whether a group closes at a price of its own."""
+    wanted = group.slot(EXIT).exit
+    return wanted is not None and wanted.limit_price is not None
+
+
+def _protects(group: Group) -> bool:
+    """Tell whether a group owes protection: not where somebody asked to close it."""
+    return group.enters and not (group.phase is Phase.FLATTENING and group.cause == Cause.ASKED)
