@@ -10,7 +10,7 @@ Rule 4: while a symbol is being flattened as a whole, its groups stand still, bu
 became of exits that ride with other orders.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,7 @@ from holdfast.domain.legs import (
     next_try_ns,
 )
 from holdfast.domain.order import Order
-from holdfast.domain.orphans import sweep_orphans
+from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
 from holdfast.domain.shares import exits_of, in_lots, room, shares
@@ -55,9 +55,13 @@ LOOK_AGAIN_MS: Final = 1_000
 
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
-    sweep_orphans(desk)
-    _tell_forgotten(desk)
+    numbers = [event.number for event in desk.decided if isinstance(event, TRADES)]
+    if numbers:
+        sweep_orphans(desk, numbers)
+        _tell_forgotten(desk, numbers)
     book, due = desk.state.groups, desk.memo.group_ns
+    if not book.stirred and not due:
+        return
     for number in [number for number, at_ns in due.items() if at_ns <= desk.now_ns]:
         del due[number]
         group = book.get(number)
@@ -69,10 +73,10 @@ def settle(desk: "Desk") -> None:
         control(desk, symbol)
 
 
-def _tell_forgotten(desk: "Desk") -> None:
+def _tell_forgotten(desk: "Desk", numbers: Iterable[int]) -> None:
     """A trade may be told so late that nobody remembers the group which it belongs to."""
-    for event in [event for event in desk.decided if isinstance(event, e.OrderFilled)]:
-        order = desk.order(event.number)
+    for number in numbers:
+        order = desk.order(number)
         if order is not None and order.group and desk.state.groups.get(order.group) is None:
             symbol = order.terms.symbol
             text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
@@ -81,7 +85,8 @@ def _tell_forgotten(desk: "Desk") -> None:
 
 def due_ns(desk: "Desk") -> int | None:
     """Return when a group next wants a look, or None."""
-    return min(desk.memo.group_ns.values(), default=None)
+    due = desk.memo.group_ns
+    return min(due.values()) if due else None
 
 
 def control(desk: "Desk", symbol: str) -> None:

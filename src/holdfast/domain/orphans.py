@@ -1,6 +1,7 @@
 """Exits of no group whose position is gone: left alone they could only open another one."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain.exposure import is_exit
@@ -12,26 +13,25 @@ from holdfast.domain.sweeping import sweep
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
-_TRADES = frozenset({e.OrderFilled, e.ExecutionCorrected})
+# What may leave a position flat.
+TRADES: Final = (e.OrderFilled, e.ExecutionCorrected)
 
 
-def sweep_orphans(desk: "Desk") -> None:
-    """Cancel the exits that a trade of this step left without a position."""
-    traded = [event for event in desk.decided if type(event) in _TRADES]
-    if not traded:
-        return
-    for symbol in sorted({_symbol(desk, event) for event in traded}):
-        position = desk.positions.get(symbol)
-        if position is not None and position.quantity:
-            continue
+def sweep_orphans(desk: "Desk", numbers: Iterable[int]) -> None:
+    """Cancel the exits that trades of some orders left without a position."""
+    symbols = {_flat_symbol(desk, number) for number in numbers} - {""}
+    for symbol in sorted(symbols):
         orders = desk.state.by_symbol.get(symbol, {}).values()
         lost = [order for order in orders if _is_lost(desk, order)]
         sweep(desk, lost, reason=f"{symbol} is flat, there is nothing to close", by="holdfast")
 
 
-def _symbol(desk: "Desk", event: e.AnyEvent) -> str:
-    order = desk.order(event.number)  # type: ignore[union-attr]  # trades are about orders
-    return order.terms.symbol if order is not None else ""
+def _flat_symbol(desk: "Desk", number: int) -> str:
+    order = desk.order(number)
+    position = desk.positions.get(order.terms.symbol) if order is not None else None
+    if order is None or (position is not None and position.quantity):
+        return ""
+    return order.terms.symbol
 
 
 def _is_lost(desk: "Desk", order: Order) -> bool:

@@ -87,6 +87,9 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
         live = [order for order in live if is_linked(order)]
     if any(order.wishes or order.alive is not None for order in live):
         return None
+    unneeded = [order for order in live if group.slot(order.role).exit is None]
+    if unneeded:
+        return cancel(desk, unneeded, "no longer wanted")
     pairs = _pairs(live)
     guard = group.guard
     assert guard is not None

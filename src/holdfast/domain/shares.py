@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from holdfast.domain.exposure import is_exit
-from holdfast.domain.group import EXIT, Group
+from holdfast.domain.group import ENTRY, EXIT, Group
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, Side, add, neg, sub
@@ -89,8 +89,16 @@ def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0) -> Decimal:
     left = closable(desk, symbol, side)
     for order in exits_of(desk, symbol, side):
         if not order.twin and not (beside and order.group == beside):
-            left = sub(left, order.most_open)
+            left = sub(left, _could_close(desk, order))
     return in_lots(desk, symbol, max(left, ZERO))
+
+
+def _could_close(desk: "Desk", order: Order) -> Decimal:
+    """Return what an exit may still trade; one that waits for its entry, what that filled."""
+    carrier = desk.order(order.rides) if order.rides else None
+    if carrier is None or carrier.role != ENTRY:
+        return order.most_open
+    return min(order.most_open, carrier.claimed_quantity)
 
 
 def exits_of(desk: "Desk", symbol: str, side: Side) -> list[Order]:

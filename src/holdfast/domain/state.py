@@ -177,7 +177,7 @@ class State:
             self._trade(order, changes, instrument)
         if member:
             self.groups.follow(order, event, claimed, doubted=doubted)
-        elif self.groups:
+        elif terms.symbol in self.groups.by_symbol:
             self.groups.stir(terms.symbol)
         if order.status is not before:
             self.counts[before] -= 1

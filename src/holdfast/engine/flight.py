@@ -36,8 +36,8 @@ class Watcher(Generic[_View]):
         self, subject: Subject, check: Callable[[_View], bool], future: "Future[_View]"
     ) -> None:
         self.subject = subject
-        self.check = check
-        self.future = future
+        self.check: Callable[[_View], bool] = check
+        self.future: Future[_View] = future
 
     def outcome(self, view: _View) -> _View | Exception | None:
         """Return what the wait ends with, or None to go on waiting."""

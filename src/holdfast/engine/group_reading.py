@@ -68,10 +68,10 @@ class GroupReading(Reading):
         """Return groups that match, the newest first; closed ones as long as they are in memory.
 
         Raises:
-            InputError: a symbol that is no text, or a limit that is no number.
+            InputError: a symbol that is no text, or a limit below 1.
         """
         check_text(symbol, "symbol")
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        if limit < 1:
             raise InputError(f"limit is {limit!r}; give a whole number, 1 or more")
         desk, now_ns = self._runner.desk, self._runner.now_ns()
         known = desk.state.groups

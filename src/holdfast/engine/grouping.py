@@ -35,6 +35,8 @@ GroupUntil: TypeAlias = str | Callable[[GroupView], bool]
 # The kinds of orders around a position.
 KINDS: Final = ("stop", "target", "entry")
 
+# A year: whoever wants longer wants no end.
+ENTRY_S_MAX: Final = 366 * 86_400
 _MS: Final = 1_000
 _ENTRY_WAITS: Final = ("durable", "entered", "protected", "closed")
 _CLOSE_WAITS: Final = ("durable", "closed")
@@ -103,7 +105,7 @@ class Grouping(Steering):
         )
         return await self._grouped(given, wait, timeout)
 
-    async def place_oco_order(
+    async def place_oco_order(  # noqa: PLR0913 - one argument per term, all by name
         self,
         symbol: str,
         side: str,
@@ -232,7 +234,7 @@ class Grouping(Steering):
         strategy: str = "",
         by: str = "",
     ) -> GroupView:
-        """Let a position be closed at a gain, beside its stop if it has one; see `add_stop_loss`."""
+        """Close a position at a gain, beside its stop if it has one; see `add_stop_loss`."""
         return await self._runner.grouped(
             Protect(
                 symbol=check_text(symbol, "symbol"),
@@ -287,7 +289,9 @@ class Grouping(Steering):
         wait: Literal["durable", "closed"] = "durable",
         timeout: float = WAIT_S,
     ) -> GroupView:
-        """Cancel what works of a group, named as for `group`, and close at the market what it holds.
+        """Cancel what works of a group, and close at the market what it holds.
+
+        It is named by its number, its id, or the client order id of one of its orders.
 
         Raises:
             OrderStatusError: there is no such group.
@@ -375,9 +379,9 @@ def _maybe_text(value: str | None, name: str) -> str | None:
 def _timeout_ms(seconds: float | None) -> int | None:
     if seconds is None:
         return None
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 <= seconds < float("inf"):
-        raise InputError(f"entry_timeout is {seconds!r}; give seconds, 0 for never")
+    check_timeout(seconds, "entry_timeout")
+    if seconds > ENTRY_S_MAX:
+        raise InputError(f"entry_timeout is {seconds!r} s; give 0 for never")
     return max(int(seconds * _MS), 1) if seconds else 0
 
 

@@ -143,7 +143,7 @@ class Manager(Grouping):
     def on_group(
         self, callback: OnGroup, *, name: str = "", on_gap: OnGap | None = None
     ) -> Subscription:
-        """Call back with a group when it begins, goes on, or wants something else; see `on_order`."""
+        """Call back with a group when it goes on, or wants something else; see `on_order`."""
         return self._subscribers.add(callback, wants_groups, as_group, name, on_gap)
 
     def events(self, *, name: str = "events") -> Events:

@@ -71,14 +71,14 @@ class Waiting(GroupReading):
             self._runner.unwatch(watcher)
 
 
-def check_timeout(timeout: object) -> None:
+def check_timeout(timeout: object, name: str = "timeout") -> None:
     """Refuse what is no time to wait, before anything happens.
 
     Raises:
         InputError: it is no number of seconds, zero or more.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
-        raise InputError(f"timeout is {timeout!r}; give seconds, zero or more")
+        raise InputError(f"{name} is {timeout!r}; give seconds, zero or more")
 
 
 def _or_moved(check: Callable[[OrderView], bool]) -> Callable[[OrderView], bool]:

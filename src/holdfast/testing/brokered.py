@@ -11,7 +11,7 @@ from typing import Any, Final
 from holdfast.domain import events as e
 from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.desk import Decision
+from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.group import Group
 from holdfast.domain.instruments import signed
@@ -81,6 +81,36 @@ class BrokeredDesk(DeskDriver):
         self.broker.fill(order.broker_order_id, Decimal(str(quantity)), Decimal(100))
         self.talk()
         return self.order(order.number)
+
+    def sell_outside(self, quantity: object, *, side: str = "sell") -> None:
+        """Trade by an order that the desk placed for nobody's group, past its exits."""
+        forced = {"force": True} if self.desk.positions.get("X") else {}
+        order = self.submit(side, str(quantity), limit_price="100", **forced)
+        self.talk()
+        self.broker.fill(order.broker_order_id, Decimal(str(quantity)), Decimal(100))
+        self.talk()
+
+    def crash(self, *, down_ms: int = 0, told: bool = True) -> None:
+        """Lose the process: fold its journal anew, and reconcile after some time.
+
+        Without `told` what the broker said meanwhile is lost.
+        """
+        if not told:
+            self.broker.words.clear()
+        self._done = len(self.effects)
+        self.now_ns += down_ms * NS_PER_MS
+        self.desk = Desk(self.settings, self.refolded().state)
+        self.step(inputs.Connected(self.broker.capabilities))
+        self.ask(inputs.Resume(wall_offset_ns=0))
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """Let the broker list everything, as a complete poll of the account does."""
+        snapshots, executions = self.broker.listing()
+        polled = inputs.Polled(
+            asked_ns=self.now_ns, snapshots=snapshots, executions=executions, complete=True
+        )
+        self.ask(polled)
 
     def ask(self, given: inputs.Input, *, after_ms: int = 1) -> Decision:
         """Step the desk, then let desk and broker talk until both are quiet.
@@ -232,7 +262,6 @@ class BrokeredDesk(DeskDriver):
             number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
         )
         self.step(answer, after_ms=0)
-
 
     def _trade_early(self, call: tuple[str, str], outcome: Outcome) -> None:
         kind, role = call

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from holdfast.domain.desk import Desk
-from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Group
+from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Group, Phase
 from holdfast.domain.instruments import signed
 from holdfast.domain.values import ZERO, Side
 from holdfast.testing.model_broker import Held, ModelBroker
@@ -117,7 +117,8 @@ def due(books: GroupBooks, groups: Iterable[Group]) -> dict[int, Decimal]:
         left[group.side] -= found[group.group]
     for group in groups:
         if group.group not in found:
-            found[group.group] = left[group.side] if group.wanted else ZERO
+            follows = group.wanted and group.phase is not Phase.CLOSED
+            found[group.group] = left[group.side] if follows else ZERO
             left[group.side] -= found[group.group]
     return found
 

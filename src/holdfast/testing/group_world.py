@@ -272,7 +272,9 @@ class GroupWorld(GroupLink):
             return
         guard = group.guard
         if guard is None:
-            raise self.broken(f"{name} wants nothing and is open")
+            if group.phase is not Phase.ENTERING:
+                raise self.broken(f"{name} wants nothing and is open")
+            return
         covers = account.covers.get(guard.role, ZERO)
         if covers < share:
             self.seen.naked += 1

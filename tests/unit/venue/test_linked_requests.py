@@ -302,7 +302,7 @@ def test_links_that_the_account_has_not_are_refused(can: dict[str, Any], link: s
 
 
 def test_an_exit_for_what_others_hold_is_refused_where_they_cannot_share() -> None:
-    """A stop beside a target for the same units is refused, and room is what is left (107)."""
+    """A stop beside a target for the same units is refused (scenario 107)."""
     floor = Floor(exits_share_quantity=False)
     floor.venue.endow("main", "ABC", D(10))
     floor.send("t", target(6))
