@@ -19,6 +19,7 @@ import msgspec
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import (
     BreakerRules,
+    GroupRules,
     Offsets,
     Policies,
     Pricing,
@@ -34,6 +35,7 @@ from holdfast.schema import (
     BreakerPart,
     DeskPart,
     ExecutionPart,
+    GroupsPart,
     InstrumentPart,
     JournalPart,
     LogsPart,
@@ -202,7 +204,7 @@ class Config(Section, frozen=True, kw_only=True):
     def policies_of(self, desk: str) -> Policies:
         """Return the policies of a desk; ConfigError if there is none of that name."""
         part = self.desk(desk)
-        execution, breaker = part.execution, part.breaker
+        execution, breaker, groups = part.execution, part.breaker, part.groups
         return Policies(
             profile=part.profile,
             pricing=_pricing(part.order_management),
@@ -229,6 +231,13 @@ class Config(Section, frozen=True, kw_only=True):
             ),
             alerts=part.alerts,
             day=part.day,
+            groups=GroupRules(
+                unprotected_max_ms=ms(groups.unprotected_max_seconds),
+                attempts_max=groups.attempts_max,
+                entry_timeout_ms=ms(groups.entry_timeout_seconds),
+                linked_grace_ms=ms(groups.linked_grace_seconds),
+                trail_interval_ms=ms(groups.trail_interval_seconds),
+            ),
             sessions=self.sessions,
             quote_age_max_ms=ms(execution.quote_age_max_seconds),
         )
@@ -443,6 +452,7 @@ __all__ = [
     "Config",
     "DeskPart",
     "ExecutionPart",
+    "GroupsPart",
     "InstrumentPart",
     "JournalPart",
     "LogsPart",

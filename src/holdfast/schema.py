@@ -19,6 +19,7 @@ _MS: Final = Decimal("0.001")
 _MILLION: Final = Decimal(1_000_000)
 Seconds: TypeAlias = Annotated[Decimal, Between(least=Decimal(0), most=_YEAR, step=_MS)]
 SecondsOrOff: TypeAlias = Annotated[Decimal, Between(least=-_YEAR, most=_YEAR, step=_MS)]
+AboveZero: TypeAlias = Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)]
 # More often than ten times a second nobody is asked.
 Pause: TypeAlias = Annotated[Decimal, Between(least=Decimal("0.1"), most=_YEAR, step=_MS)]
 Percent: TypeAlias = Annotated[Decimal, Between(most=Decimal(100))]
@@ -98,14 +99,14 @@ class ExecutionPart(Section, frozen=True, kw_only=True):
     post_only_ttl_seconds: SecondsOrOff = Decimal(15)
     cancel_after_by_symbol: dict[str, SecondsOrOff] = {}
     cancel_after_by_strategy: dict[str, SecondsOrOff] = {}
-    sweep_seconds: Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)] = Decimal(1)
+    sweep_seconds: AboveZero = Decimal(1)
     abandon_after_seconds: Seconds = Decimal(30)
     max_retries: Count = 3
     max_resends: Count = 2
     retry_first_seconds: Seconds = Decimal("0.5")
     retry_max_seconds: Seconds = Decimal(60)
-    ack_wait_seconds: Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)] = Decimal(5)
-    send_wait_seconds: Annotated[Decimal, Between(least=_MS, most=_YEAR, step=_MS)] = Decimal(30)
+    ack_wait_seconds: AboveZero = Decimal(5)
+    send_wait_seconds: AboveZero = Decimal(30)
     absence_grace_seconds: Seconds = Decimal(10)
     quiet_seconds: Seconds = Decimal(5)
     inferred_grace_seconds: Seconds = Decimal(2)
@@ -146,6 +147,21 @@ class BreakerPart(Section, frozen=True, kw_only=True):
     open_max_seconds: Seconds = Decimal(3_600)
 
 
+class GroupsPart(Section, frozen=True, kw_only=True):
+    """How brackets and what else protects a position are seen to; see `GroupRules`.
+
+    What an entry filled is covered within `unprotected_max_seconds` or flattened; `attempts_max`
+    failures of its stop in a row flatten it at once. An entry that names no time of its own is
+    cancelled after `entry_timeout_seconds`, 0 for never.
+    """
+
+    unprotected_max_seconds: AboveZero = Decimal(10)
+    attempts_max: Annotated[int, Between(least=Decimal(1), most=_MILLION)] = 3
+    entry_timeout_seconds: Seconds = Decimal(60)
+    linked_grace_seconds: Seconds = Decimal(5)
+    trail_interval_seconds: Seconds = Decimal(1)
+
+
 class DeskPart(Section, frozen=True, kw_only=True):
     """A desk: a team's orders, positions and limits, on an account that others may share.
 
@@ -163,6 +179,7 @@ class DeskPart(Section, frozen=True, kw_only=True):
     order_management: OrderManagementPart = OrderManagementPart()
     limits: Limits = Limits()
     breaker: BreakerPart = BreakerPart()
+    groups: GroupsPart = GroupsPart()
     alerts: AlertRules = AlertRules()
     day: DayRules = DayRules()
 

@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 from holdfast import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
+from holdfast.cli.groups import bracket, close, close_group, group, groups, oco, protect
 from holdfast.cli.orders import order, orders, positions
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
@@ -29,14 +30,21 @@ from holdfast.tuning import tune_interpreter
 
 # One line per command. Their modules import what is costly only when they run.
 COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "bracket": bracket,
     "cancel": cancel,
     "cancel-all": cancel_all,
+    "close": close,
+    "close-group": close_group,
     "demo": demo,
     "doctor": doctor,
+    "group": group,
+    "groups": groups,
     "kill": kill,
+    "oco": oco,
     "order": order,
     "orders": orders,
     "positions": positions,
+    "protect": protect,
     "release": release,
     "replay": replay,
     "resolve": resolve,

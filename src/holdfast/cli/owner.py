@@ -81,8 +81,13 @@ def person(why: Why) -> dict[str, str]:
     return {"by": name, "reason": why.reason}
 
 
-def show(results: dict[str, Any], *, json: bool, live: bool = True) -> None:
-    """Print what each desk has: tables of orders or of positions, or all of it as one object."""
+def show(
+    results: dict[str, Any], *, json: bool, live: bool = True, columns: Sequence[str] = ()
+) -> None:
+    """Print what each desk has: a table of orders, positions or groups, or all of it as one object.
+
+    Without `columns` those of orders are shown, or all.
+    """
     if not live:
         complain("no process owns this journal; this is what stands in it")
     if json:
@@ -93,15 +98,15 @@ def show(results: dict[str, Any], *, json: bool, live: bool = True) -> None:
         for desk, result in results.items()
         for row in (result if isinstance(result, list) else [result])
     ]
-    _table(rows)
+    _table(rows, columns)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> None:
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
     """Print rows below each other, with the columns in which one of them has something."""
     if not rows:
         print("none")
         return
-    known = COLUMNS if "client_order_id" in rows[0] else tuple(rows[0])
+    known = columns or (COLUMNS if "client_order_id" in rows[0] else tuple(rows[0]))
     names = [*known, *(name for name in ("outcome", "code", "text") if name not in known)]
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     used = [at for at in range(len(names)) if any(line[at] for line in cells)]

@@ -161,7 +161,7 @@ def note_failure(group: Group, order: Order, event: e.AnyEvent) -> None:
         slot.exited = group.exited  # the broker ends an exit whose other half has traded
         return
     slot.text = order.text or order.code
-    if order.status is Status.REJECTED and order.code == RefusalCode.MARKET_CLOSED:
+    if order.code == RefusalCode.MARKET_CLOSED:
         slot.closed_ns = event.at_ns
         return
     recent = event.at_ns - slot.failed_ns < FAILURES_APART_NS

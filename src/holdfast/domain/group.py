@@ -229,8 +229,10 @@ class Group(Struct, kw_only=True, omit_defaults=True):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is anything left to do about it."""
-        return self.phase is not Phase.CLOSED or bool(self.owed) or self.excess > 0
+        """Tell whether there is anything left to do about it, as where an order works again."""
+        if self.phase is not Phase.CLOSED or self.live:
+            return True
+        return bool(self.owed) or self.excess > 0
 
     def slot(self, role: str) -> Slot:
         """Return a role's slot, for reading: an empty one where nothing was ever wanted of it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.domain import events as e
 from holdfast.domain.alerts import raise_once
 from holdfast.domain.exit_orders import submit_exit
-from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.flattening import CLOSED_RETRY_MS, LIMIT_PATIENCE_MS, STUCK_AFTER_MS
 from holdfast.domain.fold_groups import is_doubtful
 from holdfast.domain.group import EXIT, PHASES, STOP, TARGET, UNDO, Cause, Group, Phase, is_final
 from holdfast.domain.legs import (
@@ -191,7 +191,9 @@ def _deadline_ns(desk: "Desk", group: Group) -> int | None:
         return None
     if any(is_doubtful(order) for order in members(desk, group, guard.role)):
         return None
-    since_ns = max(group.since_ns, group.heard_ns, guard.closed_ns)
+    since_ns = max(group.since_ns, group.heard_ns)
+    if guard.closed_ns:  # until it is tried again, nobody knows whether the market opened
+        since_ns = max(since_ns, guard.closed_ns + CLOSED_RETRY_MS * NS_PER_MS)
     most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
     return desk.now_ns + most_ns - age_ns(desk, group.symbol, since_ns)
 
@@ -246,14 +248,14 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
     _read_figures(desk, group)
     looks = [settle_riders(desk, group)]
     if group.phase is Phase.ENTERING:
-        looks.append(_end_entry(desk, group))
+        looks += [_end_entry(desk, group), _drop_needless(desk, group)]
     elif group.phase in {Phase.PROTECTING, Phase.PROTECTED}:
         looks += [_end_entry(desk, group), _protect(desk, group, due)]
         if group.phase is Phase.PROTECTING:
             looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
     elif group.phase is Phase.FLATTENING:
         looks.append(_flatten(desk, group, due))
-    elif group.phase is not Phase.CLOSED:
+    else:
         looks.append(_wind_up(desk, group))
     return earliest(*looks)
 
@@ -281,15 +283,22 @@ def _protect(desk: "Desk", group: Group, due: Decimal) -> int | None:
     attempts_max = desk.settings.policies.groups.attempts_max
     moves_ns = trail(desk, group)
     if is_pairing(desk, group) or any_linked(members(desk, group, STOP, TARGET)):
-        return earliest(moves_ns, level_pairs(desk, group, due, attempts_max))
-    looks = [moves_ns, _drop_unwanted(desk, group)]
-    for slot in group.wanted:
-        looks.append(level(desk, group, slot, due, attempts_max))
-        is_lost = slot.role == TARGET and slot.failures >= attempts_max
-        if is_lost and group.guard is not slot:
-            text = f"group {group.group} has its stop and no target: {slot.text}"
-            raise_once(desk, TARGET_REFUSED, text, group.symbol)
+        looks = [moves_ns, level_pairs(desk, group, due, attempts_max)]
+    else:
+        looks = [moves_ns, _drop_unwanted(desk, group)]
+        looks += [level(desk, group, slot, due, attempts_max) for slot in group.wanted]
+    target = group.slot(TARGET)
+    is_lost = target.exit is not None and target.failures >= attempts_max
+    if is_lost and target is not group.guard and group.phase is Phase.PROTECTED:
+        text = f"group {group.group} has its stop and no target: {target.text}"
+        raise_once(desk, TARGET_REFUSED, text, group.symbol)
     return earliest(*looks)
+
+
+def _drop_needless(desk: "Desk", group: Group) -> int | None:
+    """Cancel exits whose entry was undone; those that the broker holds for it wait with it."""
+    live = members(desk, group, STOP, TARGET)
+    return cancel(desk, [one for one in live if one.rides != group.entry], "nothing is held")
 
 
 def _drop_unwanted(desk: "Desk", group: Group) -> int | None:
@@ -314,8 +323,10 @@ def _flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
     slot = group.slot(EXIT)
     if slot.exit is not None and slot.exit.limit_price is not None:
         own = room(desk, group.symbol, group.side, beside=group.group)
-        most = due if desk.capabilities.exits_share_quantity else min(due, own)
-        return level(desk, group, slot, most, 0)
+        if desk.capabilities.exits_share_quantity:
+            return level(desk, group, slot, due, 0)
+        again_ns = _make_room(desk, group) if own < due else None
+        return earliest(again_ns, level(desk, group, slot, min(due, own), 0))
     live = members(desk, group)
     exits = [order for order in live if order.role == EXIT]
     rest = [order for order in live if order.role != EXIT]
@@ -324,7 +335,8 @@ def _flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
     if group.live:
         return again_ns
     quantity = min(due, room(desk, group.symbol, group.side))
-    if quantity < due:
+    can = desk.capabilities
+    if quantity < due or (group.slot(EXIT).failures and not can.exits_share_quantity):
         again_ns = earliest(again_ns, _make_room(desk, group))
     if not quantity:
         return earliest(again_ns, desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
@@ -332,8 +344,15 @@ def _flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
 
 
 def _make_room(desk: "Desk", group: Group) -> int | None:
-    """Exits of no group for the same units go: a position is being closed."""
-    loose = [one for one in exits_of(desk, group.symbol, group.side) if not one.group]
+    """Exits of no group for the same units go: a position is being closed.
+
+    Where exits share nothing, whatever else is on that side may hold the units as well.
+    """
+    there = exits_of(desk, group.symbol, group.side)
+    if not desk.capabilities.exits_share_quantity:
+        active = desk.state.by_symbol.get(group.symbol, {}).values()
+        there = [order for order in active if order.terms.side is group.side]
+    loose = [order for order in there if not order.group]
     return cancel(desk, loose, f"makes room: group {group.group} is closed")
 
 

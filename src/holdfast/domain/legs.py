@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.domain import events as e
 from holdfast.domain import sweeping
 from holdfast.domain.flattening import CLOSED_RETRY_MS, may_cancel
-from holdfast.domain.group import STOP, TARGET, Group, Slot, covers
+from holdfast.domain.group import ENTRY, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
@@ -47,8 +47,17 @@ def covered(desk: "Desk", group: Group) -> Decimal:
     """Return what the working orders of the role that protects cover."""
     total, guard = ZERO, group.guard
     for order in members(desk, group, guard.role) if guard is not None else ():
-        total = add(total, covers(order))
+        total = add(total, guards(desk, order))
     return total
+
+
+def guards(desk: "Desk", order: Order) -> Decimal:
+    """Return what of an exit works for sure; one that waits for its whole entry guards nothing."""
+    if order.rides and desk.capabilities.native_bracket == "after_full_fill":
+        carrier = desk.order(order.rides)
+        if carrier is not None and carrier.role == ENTRY and carrier.status is not Status.FILLED:
+            return ZERO
+    return covers(order)
 
 
 def earliest(*moments: int | None) -> int | None:
@@ -180,7 +189,7 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
         missing = due if whole else sub(due, have)
         return _place(desk, group, slot, missing, attempts_max)
     if unfit:
-        sure = _sum(covers(order) for order in fit)
+        sure = _sum(guards(desk, order) for order in fit)
         return cancel(desk, unfit, "its group wants another price") if sure >= due else None
     return _shrink(desk, group, slot, fit, sub(have, due), attempts_max)
 
@@ -290,6 +299,7 @@ __all__ = [
     "covered",
     "earliest",
     "exit_terms",
+    "guards",
     "is_linked",
     "is_pairing",
     "is_riding",

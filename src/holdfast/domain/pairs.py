@@ -16,7 +16,9 @@ from holdfast.domain.legs import (
     cancel,
     earliest,
     exit_terms,
+    guards,
     is_linked,
+    is_pairing,
     is_riding,
     level,
     may_try,
@@ -25,7 +27,7 @@ from holdfast.domain.legs import (
     submit_member,
 )
 from holdfast.domain.order import Order
-from holdfast.domain.reports import Child
+from holdfast.domain.reports import Child, RefusalCode
 from holdfast.domain.shares import in_lots
 from holdfast.domain.values import ZERO, Status, add, sub
 from holdfast.domain.work import NS_PER_MS
@@ -59,7 +61,7 @@ def settle_riders(desk: "Desk", group: Group) -> int | None:
 def _settle_rider(desk: "Desk", order: Order) -> int | None:
     carrier = desk.order(order.rides)
     if carrier is None or carrier.status in {Status.REJECTED, Status.FAILED}:
-        _fail(desk, order, "NOT_SENT", "the order that it rode with never was")
+        _fail_with(desk, order, carrier)
         return None
     if carrier.status is Status.NEW:
         return None
@@ -75,6 +77,14 @@ def _settle_rider(desk: "Desk", order: Order) -> int | None:
     return due_ns
 
 
+def _fail_with(desk: "Desk", order: Order, carrier: Order | None) -> None:
+    """Fail an exit whose call came to nothing; where the market is closed, for that reason."""
+    is_closed = carrier is not None and carrier.code == RefusalCode.MARKET_CLOSED
+    text = f": {carrier.text}" if carrier is not None and carrier.text else ""
+    code = RefusalCode.MARKET_CLOSED if is_closed else "NOT_SENT"
+    _fail(desk, order, code, f"the order that it rode with never was{text}"[:500])
+
+
 def _fail(desk: "Desk", order: Order, code: str, text: str) -> None:
     failed = e.OrderFailed(at_ns=desk.now_ns, number=order.number, code=code, text=text)
     desk.out(failed)
@@ -83,39 +93,66 @@ def _fail(desk: "Desk", order: Order, code: str, text: str) -> None:
 def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> int | None:
     """Bring the pairs of a group nearer to what is due; return when to look again."""
     live = members(desk, group, STOP, TARGET)
-    if not desk.capabilities.native_oco:
+    if not is_pairing(desk, group):
         live = [order for order in live if is_linked(order)]
     if any(order.wishes or order.alive is not None for order in live):
         return None
     unneeded = [order for order in live if group.slot(order.role).exit is None]
     if unneeded:
         return cancel(desk, unneeded, "no longer wanted")
-    pairs = _pairs(live)
-    guard = group.guard
+    pairs, guard = _pairs(live), group.guard
     assert guard is not None
-    have = ZERO
-    for pair in pairs:
-        have = add(have, _size(pair, guard.role))
-    wrong = [order for pair in pairs for order in pair if not _has_price(group, order)]
+    have = _size(live, guard.role)
+    wrong = [order for order in live if not _has_price(group, order)]
     if any(_waits_for_entry(desk, pair) for pair in pairs):
         if wrong and _can_move(desk, wrong):
             for order in wrong:
                 _move(desk, group, order)
-        if have >= due or desk.capabilities.native_bracket == "after_full_fill":
+        if desk.capabilities.native_bracket == "after_full_fill":
             return _await_entry(desk, group)
     else:
-        broken = [pair for pair in pairs if not _size(pair, guard.role)]
+        broken = [pair for pair in pairs if _is_broken(desk, group, pair, attempts_max)]
         if broken or have > due or (wrong and not _can_move(desk, wrong)):
             unwanted = broken or _too_much(desk, group, pairs, sub(have, due))
             return _after_grace(desk, group, unwanted)
         for order in wrong:
             _move(desk, group, order)
-    if wrong:
-        return None
-    if have < due and (grows_ns := _await_growth(desk, group, pairs)) is not None:
-        return grows_ns
-    desk.memo.odd_ns.pop(group.group, None)
-    return _add(desk, group, sub(due, have), attempts_max)
+    return None if wrong else _fill_up(desk, group, live, due, attempts_max)
+
+
+def _fill_up(
+    desk: "Desk", group: Group, live: list[Order], due: Decimal, attempts_max: int
+) -> int | None:
+    """Guard what exits at their prices do not; return when to look again."""
+    if any(_guarded(desk, live, slot.role) < due for slot in group.wanted):
+        sized_ns = _await_sizing(desk, group, live)
+        if sized_ns is not None:
+            return sized_ns
+    else:
+        desk.memo.odd_ns.pop(group.group, None)
+    rest = {slot.role: max(sub(due, _size(live, slot.role)), ZERO) for slot in group.wanted}
+    if is_pairing(desk, group):
+        return _add_pair(desk, group, rest[STOP], attempts_max)
+    return earliest(
+        *[level(desk, group, slot, rest[slot.role], attempts_max) for slot in group.wanted]
+    )
+
+
+def _guarded(desk: "Desk", live: list[Order], role: str) -> Decimal:
+    total = ZERO
+    for order in live:
+        if order.role == role:
+            total = add(total, guards(desk, order))
+    return total
+
+
+def _is_broken(desk: "Desk", group: Group, pair: list[Order], attempts_max: int) -> bool:
+    """Tell whether exits lack their half: the one that guards, or one that a pair can bring."""
+    roles = {order.role for order in pair if order.open_quantity}
+    if group.guard is None or group.guard.role not in roles:
+        return True
+    may_retry = group.slot(TARGET).failures < attempts_max
+    return is_pairing(desk, group) and TARGET not in roles and may_retry
 
 
 def _pairs(live: list[Order]) -> list[list[Order]]:
@@ -125,27 +162,22 @@ def _pairs(live: list[Order]) -> list[list[Order]]:
     return list(found.values())
 
 
-def _size(pair: list[Order], role: str) -> Decimal:
+def _size(orders: list[Order], role: str) -> Decimal:
     total = ZERO
-    for order in pair:
+    for order in orders:
         if order.role == role:
             total = add(total, order.open_quantity)
     return total
 
 
-def _carrier(desk: "Desk", pair: list[Order]) -> Order | None:
-    """Return the entry with which exits went out, None for a pair of our own."""
-    carrier = desk.order(pair[0].rides) if pair[0].rides else None
-    return carrier if carrier is not None and carrier.role == ENTRY else None
-
-
-def _rides_with_entry(desk: "Desk", pair: list[Order]) -> bool:
-    return _carrier(desk, pair) is not None
+def _rides_with_entry(desk: "Desk", order: Order) -> bool:
+    carrier = desk.order(order.rides) if order.rides else None
+    return carrier is not None and carrier.role == ENTRY
 
 
 def _waits_for_entry(desk: "Desk", pair: list[Order]) -> bool:
-    carrier = _carrier(desk, pair)
-    return carrier is not None and carrier.is_exposed
+    carrier = desk.order(pair[0].rides) if pair[0].rides else None
+    return carrier is not None and carrier.role == ENTRY and carrier.is_exposed
 
 
 def _await_entry(desk: "Desk", group: Group) -> int | None:
@@ -213,18 +245,18 @@ def _after_grace(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | 
     return cancel(desk, orders, "the broker's exits are not what is due")
 
 
-def _await_growth(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | None:
-    """Exits that a broker sizes by the entry's fills grow a moment later than those are told.
+def _await_sizing(desk: "Desk", group: Group, live: list[Order]) -> int | None:
+    """Exits that a broker sizes by the entry's fills follow those a moment later.
 
     They are asked for, and believed once they were; None where there is nothing to wait for.
     """
-    sized = [order for pair in pairs if _rides_with_entry(desk, pair) for order in pair]
+    sized = [order for order in live if _rides_with_entry(desk, order)]
     if not sized:
         return None
     settings = desk.settings
-    since_ns = desk.memo.odd_ns.setdefault(group.group, desk.now_ns)
     rules = settings.policies.groups
     most_ms = min(rules.linked_grace_ms, rules.unprotected_max_ms // 2)
+    since_ns = desk.memo.odd_ns.setdefault(group.group, desk.now_ns)
     ask_ns = since_ns + min(settings.retry_first_ms, most_ms) * NS_PER_MS
     end_ns = since_ns + most_ms * NS_PER_MS
     if desk.now_ns < ask_ns:
@@ -236,11 +268,7 @@ def _await_growth(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int |
     return None if answered or desk.now_ns >= end_ns else end_ns
 
 
-def _add(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
-    """Guard what the pairs do not: by another pair, or side by side where there are none."""
-    if not desk.capabilities.native_oco:
-        looks = [level(desk, group, slot, quantity, attempts_max) for slot in group.wanted]
-        return earliest(*looks)
+def _add_pair(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
     guard = group.guard
     quantity = in_lots(desk, group.symbol, quantity)
     if guard is None or not quantity:
@@ -249,10 +277,8 @@ def _add(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> in
     if try_ns is None or try_ns > desk.now_ns:
         return try_ns
     stop, target = group.slot(STOP).exit, group.slot(TARGET).exit
-    if stop is None or target is None:
-        assert guard.exit is not None
-        submit_member(desk, group, guard.role, exit_terms(desk, group, guard.exit, quantity))
-        return None
+    assert stop is not None
+    assert target is not None
     rider = submit_member(
         desk,
         group,

@@ -13,13 +13,17 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.engine.control_wire import order_row, order_rows, position_rows
+from holdfast.engine.group_reading import GroupReading
+from holdfast.engine.group_views import group_detail, group_row, group_rows
 from holdfast.engine.manager import Manager
-from holdfast.engine.reading import Reading
 from holdfast.errors import HoldfastError, InputError
 
 _log = logging.getLogger("holdfast.control")
 
 ORDERS_MAX: Final = 1_000
+# The share of its time that a call may wait for what it began; the rest is for the answer.
+_WAIT_SHARE: Final = 0.9
+Number: TypeAlias = str | int
 
 
 class _Given(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,11 +76,78 @@ class _Manage(_Given, frozen=True, kw_only=True):
     by: str = ""
 
 
+class _Groups(_Given, frozen=True, kw_only=True):
+    symbol: str = ""
+    strategy: str | None = None
+    closed: bool = True
+    limit: int = 100
+
+
+class _Group(_Given, frozen=True, kw_only=True):
+    group: int | str
+
+
+class _CloseGroup(_Group, frozen=True, kw_only=True):
+    by: str
+    reason: str
+    wait: Literal["durable", "closed"] = "durable"
+
+
+class _Bracket(_Given, frozen=True, kw_only=True):
+    symbol: str
+    side: str
+    quantity: Number
+    entry_price: Number | None = None
+    stop_loss_price: Number | None = None
+    take_profit_price: Number | None = None
+    stop_limit_price: Number | None = None
+    trail: Number | None = None
+    entry_timeout: float | None = None
+    time_in_force: str = "gtc"
+    strategy: str = ""
+    client_order_id: str | None = None
+    idempotency_key: str | None = None
+    wait: Literal["durable", "entered", "protected", "closed"] = "durable"
+
+
+class _Oco(_Given, frozen=True, kw_only=True):
+    symbol: str
+    side: str
+    quantity: Number
+    limit_price: Number
+    stop_price: Number
+    stop_limit_price: Number | None = None
+    strategy: str = ""
+    idempotency_key: str | None = None
+
+
+class _Close(_Given, frozen=True, kw_only=True):
+    symbol: str
+    quantity: Number | None = None
+    limit_price: Number | None = None
+    strategy: str = ""
+    idempotency_key: str | None = None
+    by: str = ""
+    reason: str = ""
+    wait: Literal["durable", "closed"] = "durable"
+
+
+class _Protect(_Given, frozen=True, kw_only=True):
+    symbol: str
+    stop_price: Number | None = None
+    stop_limit_price: Number | None = None
+    trail: Number | None = None
+    target_price: Number | None = None
+    quantity: Number | None = None
+    strategy: str = ""
+    by: str = ""
+
+
 # What a handler is given: the desk, what was asked, and the seconds for which somebody waits.
 _Handler: TypeAlias = Callable[[Any, Any, float], Awaitable[object]]
 
 
-async def _orders(desk: Reading, given: _Orders, _wait_s: float) -> object:
+async def _orders(desk: GroupReading, given: _Orders, _wait_s: float) -> object:
     if not 0 < given.limit <= ORDERS_MAX:
         raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
     return order_rows(
@@ -90,7 +161,7 @@ async def _orders(desk: Reading, given: _Orders, _wait_s: float) -> object:
     )
 
 
-async def _order(desk: Reading, given: _Named, _wait_s: float) -> object:
+async def _order(desk: GroupReading, given: _Named, _wait_s: float) -> object:
     order = await desk.order(given.client_order_id)
     return {**order_row(order), "executions": await desk.executions(given.client_order_id)}
 
@@ -144,7 +215,78 @@ async def _manage(desk: Manager, given: _Manage, _wait_s: float) -> object:
     return order_rows(await desk.manage_open_orders(by=given.by))
 
 
-async def _positions(desk: Reading, _given: _Given, _wait_s: float) -> object:
+async def _groups(desk: GroupReading, given: _Groups, _wait_s: float) -> object:
+    if not 0 < given.limit <= ORDERS_MAX:
+        raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
+    return group_rows(
+        await desk.groups(
+            symbol=given.symbol, strategy=given.strategy, closed=given.closed, limit=given.limit
+        )
+    )
+
+
+async def _group(desk: GroupReading, given: _Group, _wait_s: float) -> object:
+    return group_detail(await desk.group(given.group))
+
+
+async def _close_group(desk: Manager, given: _CloseGroup, wait_s: float) -> object:
+    return group_row(
+        await desk.close_group(
+            given.group,
+            by=given.by,
+            reason=given.reason,
+            wait=given.wait,
+            timeout=_WAIT_SHARE * wait_s,
+        )
+    )
+
+
+async def _bracket(desk: Manager, given: _Bracket, wait_s: float) -> object:
+    terms: dict[str, Any] = msgspec.structs.asdict(given)
+    return group_row(await desk.place_bracket_order(**terms, timeout=_WAIT_SHARE * wait_s))
+
+
+async def _oco(desk: Manager, given: _Oco, _wait_s: float) -> object:
+    terms: dict[str, Any] = msgspec.structs.asdict(given)
+    return group_row(await desk.place_oco_order(**terms))
+
+
+async def _close(desk: Manager, given: _Close, wait_s: float) -> object:
+    terms: dict[str, Any] = msgspec.structs.asdict(given)
+    terms["method"] = "market" if given.limit_price is None else "limit"
+    return group_row(await desk.close_position(**terms, timeout=_WAIT_SHARE * wait_s))
+
+
+async def _protect(desk: Manager, given: _Protect, _wait_s: float) -> object:
+    wanted = [given.stop_price, given.trail, given.target_price]
+    if sum(each is not None for each in wanted) != 1:
+        raise InputError(
+            "give one of stop_price, trail and target_price; each is a call of its own"
+        )
+    if given.target_price is None:
+        view = await desk.add_stop_loss(
+            given.symbol,
+            given.stop_price,
+            trail=given.trail,
+            limit_price=given.stop_limit_price,
+            quantity=given.quantity,
+            strategy=given.strategy,
+            by=given.by,
+        )
+        return group_row(view)
+    if given.stop_limit_price is not None:
+        raise InputError("stop_limit_price belongs to a stop; leave it out, or give stop_price")
+    view = await desk.add_take_profit(
+        given.symbol,
+        given.target_price,
+        quantity=given.quantity,
+        strategy=given.strategy,
+        by=given.by,
+    )
+    return group_row(view)
+
+
+async def _positions(desk: GroupReading, _given: _Given, _wait_s: float) -> object:
     return position_rows(await desk.positions())
 
 
@@ -179,6 +321,13 @@ METHODS: Final = {
     "close-breaker": _Method(_close_breaker, _Word, of_all=True),
     "resolve": _Method(_resolve, _Resolve),
     "manage": _Method(_manage, _Manage, of_all=True),
+    "groups": _Method(_groups, _Groups, of_all=True, reads=True),
+    "group": _Method(_group, _Group, reads=True),
+    "close-group": _Method(_close_group, _CloseGroup),
+    "bracket": _Method(_bracket, _Bracket),
+    "oco": _Method(_oco, _Oco),
+    "close": _Method(_close, _Close),
+    "protect": _Method(_protect, _Protect),
     "positions": _Method(_positions, _Given, of_all=True, reads=True),
     "health": _Method(_health, _Given, of_all=True),
     "statistics": _Method(_statistics, _Given, of_all=True),
@@ -186,7 +335,7 @@ METHODS: Final = {
 
 
 async def carry_out(
-    desks: Mapping[str, Reading], name: str, params: dict[str, Any], desk: str, wait_s: float
+    desks: Mapping[str, GroupReading], name: str, params: dict[str, Any], desk: str, wait_s: float
 ) -> dict[str, object]:
     """Do what is asked on a desk, or on all where that is possible; return the results by desk.
 
@@ -213,7 +362,7 @@ async def carry_out(
     return dict(zip(names, results, strict=True))
 
 
-def _meant(desks: Mapping[str, Reading], desk: str, method: _Method) -> list[str]:
+def _meant(desks: Mapping[str, GroupReading], desk: str, method: _Method) -> list[str]:
     names = sorted(desks)
     listed = ", ".join(names) or "none yet"
     if desk:

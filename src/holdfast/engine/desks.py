@@ -25,8 +25,10 @@ from holdfast.domain.values import ZERO, add
 from holdfast.engine.account_data import TTL_MS
 from holdfast.engine.budget import RateRules
 from holdfast.engine.desk_parts import Account, Options, Parts
+from holdfast.engine.elsewhere import Elsewhere
 from holdfast.engine.manager import SHUTDOWN_S, Manager, check_ending
 from holdfast.engine.quotes import QuoteBoard
+from holdfast.engine.runner import Runner
 from holdfast.errors import Closed, ConfigError, HoldfastError
 from holdfast.journal.codec import decode
 from holdfast.ports import Broker, Journal
@@ -97,8 +99,11 @@ class OpenDesks(Generic[_M]):
             clock=self._clock,
         )
         self._of[plan.name] = [options.desk for options in plan.desks]
+        runners: list[Runner] = []
         for options in plan.desks:
-            self._managers[options.desk] = self._make(await self._opened(account, options))
+            opened = await self._opened(account, options)
+            runners.append(opened.runner)
+            self._managers[options.desk] = self._make(opened)
         if plan.unclaimed:
             parts = await self._opened(account, _for_unclaimed(plan))
             self._unclaimed[plan.name] = self._make(parts)
@@ -107,6 +112,7 @@ class OpenDesks(Generic[_M]):
                 quiet_ns=max(o.settings.absence_grace_ms for o in plan.desks) * NS_PER_MS,
                 is_ours=self._is_ours,
             )
+            Elsewhere(parts.runner, runners)
         account.start()
 
     async def _opened(self, account: Account, options: Options) -> Parts:

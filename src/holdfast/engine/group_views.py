@@ -18,6 +18,8 @@ from holdfast.domain.values import ZERO, Side, Status, add
 from holdfast.engine.masking import masked
 from holdfast.engine.views import OrderView
 
+# In these something is held that no order protects, or more was closed than was held.
+UNSETTLED: Final = frozenset({Phase.PROTECTING, Phase.FLATTENING, Phase.EXCESS})
 _NONE_OLDER: Final[Mapping[int, Order]] = MappingProxyType({})
 
 

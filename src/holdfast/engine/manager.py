@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Final, Literal, Self
 
 from holdfast.domain.exits import protects
+from holdfast.domain.group import EXIT, Group
 from holdfast.domain.inputs import Define, SetOpeningBalance
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.requests import Amount, check_text
 from holdfast.domain.values import Status
 from holdfast.engine.desk_parts import Parts
+from holdfast.engine.group_views import UNSETTLED, view_group
 from holdfast.engine.grouping import Grouping, GroupUntil
 from holdfast.engine.masking import described
 from holdfast.engine.runner import Mode
@@ -158,12 +161,13 @@ class Manager(Grouping):
         *,
         timeout: float = SHUTDOWN_S,
     ) -> None:
-        """Take no more entries, wait for what is in flight, and close; twice does nothing.
+        """Take no more entries, wait for what is in flight or not protected, and close.
 
         "leave" leaves working orders at the broker, "cancel" cancels all but those that protect a
         position, "flatten" cancels all and closes every position. What is not settled after
         `timeout` seconds is looked up, or gone on with, at the next start; each such order is
-        named in the log. A second call may ask for more than the first, while that still waits.
+        named in the log, as is each group that holds what nothing covers. A second call may ask
+        for more than the first, while that still waits; else it does nothing.
 
         Raises:
             InputError: an unknown mode, or no time to wait; nothing was begun.
@@ -241,12 +245,14 @@ class Manager(Grouping):
         desk = self._runner.desk
         if not self._runner.is_idle or self._link.is_busy_for(self._runner):
             return True
+        if any(self._unsettled()):
+            return True
         if self._mode == "leave":
             return False
         return bool(desk.guard.flattening) or any(order.wanted_gone for order in desk.active())
 
     def _name_what_is_left(self) -> None:
-        """Log the orders that are unanswered, or still open though they were to go."""
+        """Log what is unanswered, still open though it was to go, or held and not protected."""
         desk = self._runner.desk
         for order in desk.active():
             view = view_order(order)
@@ -263,6 +269,25 @@ class Manager(Grouping):
                 )
         for symbol in desk.guard.flattening:
             _log.warning("%s is not flat yet; the next start goes on with it", symbol)
+        for group in self._unsettled():
+            left = view_group(desk, group, self._runner.now_ns())
+            _log.warning(
+                "group %s in %s is left %s (%s), %s of %s covered; the next start goes on",
+                left.group_id,
+                left.symbol,
+                left.phase,
+                left.reason,
+                left.covered,
+                left.owed,
+            )
+
+    def _unsettled(self) -> Iterator[Group]:
+        """Iterate over the groups that hold what nothing covers; a limit exit is left to rest."""
+        for group in self._runner.desk.state.groups.open():
+            wanted = group.slot(EXIT).exit
+            rests = wanted is not None and wanted.limit_price is not None
+            if group.phase in UNSETTLED and not rests:
+                yield group
 
     async def abandon(self) -> None:
         """Drop everything as a crash would: nothing is waited for, the journal is left alone.

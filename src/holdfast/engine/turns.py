@@ -19,7 +19,12 @@ from typing import Any, Final, TypeAlias
 from holdfast.clock import NS_PER_S
 from holdfast.domain.desk import ARCHIVE_SLACK, FORMAT, Decision
 from holdfast.domain.effects import Effect
-from holdfast.domain.events import AnyEvent
+from holdfast.domain.events import (
+    AnyEvent,
+    ExecutionCorrected,
+    OpeningBalanceSet,
+    OrderFilled,
+)
 from holdfast.domain.group_book import GROUP_EVENTS
 from holdfast.domain.inputs import Archive, Input, Recalled, Tick
 from holdfast.domain.settings import Settings
@@ -48,6 +53,8 @@ TICK_APART_MIN_S: Final = 0.001
 # kilobyte: so snapshots stay a small part of what is written.
 RECORDS_PER_ORDER_MIN: Final = 10
 
+# What changes a position.
+_TRADES: Final = frozenset({OrderFilled, ExecutionCorrected, OpeningBalanceSet})
 # What a caller's command comes to: an order or several, a group, a refusal, or nothing.
 Result: TypeAlias = OrderView | tuple[OrderView, ...] | GroupView | HoldfastError | None
 
@@ -83,6 +90,7 @@ class Turns(ABC):
         self.durable_seq = recovered.seq
         self.perform: Callable[[Sequence[Effect], DeskPort], None] = lambda _effects, _port: None
         self.on_durable: Callable[[Sequence[AnyEvent]], None] | None = None
+        self.on_traded: Callable[[], None] | None = None
         self.counts = dict.fromkeys(COUNTS, 0)
         self._journal = journal
         self._name = name
@@ -415,6 +423,8 @@ class Turns(ABC):
             self._lost_in_a_row = 0
             if self.on_durable is not None:
                 self.on_durable(flight.events)
+            if self.on_traded is not None and not _TRADES.isdisjoint(map(type, flight.events)):
+                self.on_traded()
         if flight.effects:
             self.perform(flight.effects, self.port)
         flight.tell()

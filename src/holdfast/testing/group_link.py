@@ -5,7 +5,8 @@ Everything follows from a source of chance, so that a seed replays it. Time is v
 Time unprotected is what an entry filled and no working order of its group covered, by the broker's
 books. `spent` counts all of it. `counted` leaves out the time in which the market was closed, the
 desk was down, or a request, an answer or a word of the stream was outstanding or lost and not
-settled yet: the rest is time that the desk let pass by its own choice.
+settled yet, or the market had been closed when the desk last tried: the rest is time that the desk
+let pass by its own choice.
 """
 
 from decimal import Decimal
@@ -20,14 +21,15 @@ from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import Effect, LookupOrder, SubmitOrder
+from holdfast.domain.flattening import CLOSED_RETRY_MS
 from holdfast.domain.group import EXIT, STOP, UNDO, Cause, Group, Phase
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.quotes import Quote
-from holdfast.domain.reports import NotSent, Outcome, RefusalCode, Refused, Unknown
+from holdfast.domain.reports import NotSent, Outcome, RefusalCode, Refused, ReportKind, Unknown
 from holdfast.domain.settings import Settings
-from holdfast.domain.values import ZERO, OrderType, Status
+from holdfast.domain.values import ZERO, Condition, OrderType, Status
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.group_books import Account, GroupBooks, due, member_of, symbol_groups
 from holdfast.testing.model_broker import Held, ModelBroker
@@ -93,7 +95,7 @@ class GroupLink:
         can = capabilities or any_broker(random)
         self.broker = ModelBroker(can, is_final=random.choice((True, False)))
         self.books = GroupBooks(self.broker)
-        self.refuses_stops = random.random() < 0.05
+        self.refuses_stops = self.likely(5)
         self.is_closed = self.is_down = False
         # Trades that no group made, and trades taken back, excuse what a group cannot know.
         self.is_plain = True
@@ -121,7 +123,7 @@ class GroupLink:
         for effect in decision.effects:
             self.calls.append((self.now_ns, effect))
             if isinstance(effect, SubmitOrder):
-                self._check_exit(effect)
+                self._check(effect)
         self._is_stale = self._is_stale or bool(decision.events)
         return decision
 
@@ -143,11 +145,35 @@ class GroupLink:
         """Tell whether the market is closed, or somebody waits for an answer or does not know."""
         if self.is_closed or self.is_down or self.calls or self.answers or self.broker.words:
             return True
-        active = self.desk.active()
-        return any(order.wishes or order.lookup is not None for order in active)
+        if any(order.wishes or order.lookup is not None for order in self.desk.active()):
+            return True
+        since_ns = self.now_ns - CLOSED_RETRY_MS * NS_PER_MS
+        open_groups = self.desk.state.groups.of(SYMBOL)
+        heard = [slot.closed_ns for group in open_groups for slot in group.slots.values()]
+        return max(heard, default=0) > max(since_ns, 0) or self._is_unheard()
 
-    def _check_exit(self, effect: SubmitOrder) -> None:
-        """An exit at the market goes out alone: nothing of its group works any more (rule 3)."""
+    def _is_unheard(self) -> bool:
+        """Tell whether an order is at the broker what the desk does not know."""
+        filled: dict[int, Decimal] = {}
+        for held in self.broker.orders.values():
+            order = self.desk.order(self.desk.owner_of(held.wire_id))
+            if order is None:
+                return True
+            filled[order.number] = filled.get(order.number, ZERO) + held.own
+            if held.broker_order_id == order.broker_order_id:
+                is_held = order.condition is Condition.HELD
+                if held.is_working is not order.is_exposed or held.is_held is not is_held:
+                    return True
+            elif held.is_working:
+                return True
+        orders = [(self.desk.order(number), own) for number, own in filled.items()]
+        return any(one is None or one.filled_quantity != own for one, own in orders)
+
+    def _check(self, effect: SubmitOrder) -> None:
+        """Every order is for something, and an exit at the market goes out alone (rule 3)."""
+        for terms in (effect.terms, *(each.terms for each in effect.attached)):
+            if terms.quantity is None or terms.quantity <= 0:
+                raise self.broken(f"{effect.wire_id} is for {terms.quantity}")
         number, role = member_of(effect.wire_id)
         group = self.desk.state.groups.get(number)
         if role not in _WAYS_OUT or group is None or _rests(group):
@@ -169,7 +195,8 @@ class GroupLink:
             account = accounts.get(group.group, Account())
             guard = group.guard
             covers = account.covers.get(guard.role, ZERO) if guard is not None else ZERO
-            if not _protects(group) or covers >= shares[group.group]:
+            is_bare = _protects(group) and not self.desk.guard.flattening
+            if not is_bare or covers >= shares[group.group]:
                 self._bare.pop(group.group, None)
             else:
                 self._bare.setdefault(group.group, [0, 0])
@@ -243,9 +270,24 @@ class GroupLink:
             self.step(inputs.Reported(self.broker.words.pop(0)))
 
     def wait(self) -> None:
-        """Time passes."""
-        waits = (1, 100, 600, 2_500, 5_500, 12_000)
-        self.step(inputs.Tick(), later_ms=self.random.choice(waits))
+        """Time passes; the desk is woken when it wants to be, or the whole machine stood still."""
+        left_ms = self.random.choice((1, 100, 600, 2_500, 5_500, 12_000))
+        if self.likely(10):
+            self.is_down = True
+            self.step(inputs.Tick(), later_ms=left_ms)
+            self.is_down = False
+            return
+        while left_ms > 0:
+            due_ns = self.desk.next_deadline()
+            next_ms = left_ms
+            if due_ns is not None:
+                next_ms = min(left_ms, max(due_ns - self.now_ns, 0) // NS_PER_MS + 1)
+            self.step(inputs.Tick(), later_ms=next_ms)
+            left_ms -= next_ms
+
+    def likely(self, percent: int) -> bool:
+        """Draw whether something happens that does so this often."""
+        return self.random.randrange(100) < percent
 
     def poll(self) -> None:
         """The account is read."""
@@ -265,14 +307,14 @@ class GroupLink:
         self.answers.clear()
         for sent_ns, effect in self.calls:
             arrives = self.now_ns <= sent_ns + IN_FLIGHT_MS_MAX * NS_PER_MS
-            if arrives and not isinstance(effect, LookupOrder) and self.random.random() < 0.5:
+            if arrives and not isinstance(effect, LookupOrder) and self.likely(50):
                 self._arrives(effect)
         self.calls.clear()
-        if self.random.random() < 0.5:
+        if self.likely(50):
             self.broker.words.clear()
-        if self.random.random() < 0.3:
+        if self.likely(30):
             self.fill()
-        self.desk = self.refolded() if self.random.random() < 0.3 else self.loaded()
+        self.desk = self.refolded() if self.likely(30) else self.loaded()
         self.is_down = True
         down_ms = self.random.choice((1, 5_000, 60_000))
         self.step(inputs.Connected(self.broker.capabilities), later_ms=down_ms)
@@ -324,7 +366,7 @@ class GroupLink:
 
     def end_unasked(self) -> None:
         """The broker cancels or expires an order."""
-        if (working := self.books.working()) and self.random.random() < 0.5:
+        if (working := self.books.working()) and self.likely(50):
             held = self.random.choice(working)
             self.broker.end(
                 held.broker_order_id, self.random.choice((Status.CANCELED, Status.EXPIRED))
@@ -332,7 +374,7 @@ class GroupLink:
             self._is_stale = True
 
     def bust(self) -> None:
-        """A trade of some order is taken back."""
+        """A trade of some order is taken back, and the word of it arrives."""
         traded = [one for one in self.broker.orders.values() if one.executions]
         traded = [one for one in traded if not one.replaced_by]
         if traded:
@@ -341,10 +383,14 @@ class GroupLink:
             self.busted.add(number)
             self.broker.bust(held.broker_order_id, self.random.choice(list(held.executions)))
             self._is_stale = True
+            words = self.broker.words
+            told = [word for word in words if word.kind is ReportKind.TRADE_CANCEL]
+            words.remove(told[-1])
+            self.step(inputs.Reported(told[-1]))
 
     def trade_elsewhere(self) -> None:
         """Somebody trades on the account past all desks, and the desk hears of it."""
-        if self.random.random() < 0.7:
+        if self.likely(70):
             held = self.books.position() + self.books.elsewhere
             if held:
                 self.books.elsewhere -= self.random.choice((1, 2)) * (1 if held > 0 else -1)

@@ -23,12 +23,13 @@ from holdfast.testing.group_link import SYMBOL, GroupLink, Seen
 
 STEPS: Final = 40
 SETTLING_ROUNDS_MAX: Final = 150
-QUIET_ROUNDS: Final = 3
+# Longer than a market that was closed is left alone.
+QUIET_ROUNDS: Final = 5
 POLL_MS: Final = 15_000
 LEAVES_FILLED: Final = frozenset({EXIT, UNDO, "flat"})
 _RESTING: Final = frozenset({Phase.ENTERING, Phase.PROTECTED, Phase.CLOSED})
 _EXITS: Final = {Side.SELL: ("95", "110"), Side.BUY: ("105", "90")}
-_NUDGES: Final = (Decimal("-0.5"), Decimal("0.25"), Decimal("1"))
+_NUDGES: Final = (Decimal("-0.5"), Decimal("0.25"), Decimal(1))
 
 
 class GroupWorld(GroupLink):
@@ -131,7 +132,7 @@ class GroupWorld(GroupLink):
         for name in ("limit_price", "stop_price"):
             if (price := getattr(order.terms, name)) is not None:
                 wanted[name] = price + nudge
-        if self.random.random() < 0.3:
+        if self.likely(30):
             wanted["quantity"] = order.quantity + self.random.choice((-1, 1, 2))
         if wanted:
             self.step(inputs.Replace(client_order_id=order.client_order_id, **wanted))
@@ -143,7 +144,7 @@ class GroupWorld(GroupLink):
 
     def cancel_all(self) -> None:
         """Somebody cancels everything, mostly without what protects."""
-        bare = self.random.random() < 0.2
+        bare = self.likely(20)
         self.step(inputs.CancelAll(leave_unprotected=bare, by="ann"))
 
     def kill(self) -> None:
@@ -158,7 +159,7 @@ class GroupWorld(GroupLink):
         """Return the side that closes what is held, now and then the other one."""
         closes = Side.SELL if self.books.position() >= 0 else Side.BUY
         other = Side.BUY if closes is Side.SELL else Side.SELL
-        return other if self.random.random() < 0.05 else closes
+        return other if self.likely(5) else closes
 
     # A world from its beginning to its end.
 
@@ -171,8 +172,9 @@ class GroupWorld(GroupLink):
         asked += [self.replace, self.plain_order]
         rare = [self.cancel_around, self.cancel_all, self.kill, self.trade_elsewhere, self.bust]
         rare += [self.end_unasked, self.open_or_close_market, self.crash]
-        drawn = self.random.random()
-        return often if drawn < 0.72 else asked if drawn < 0.93 else rare
+        if self.likely(72):
+            return often
+        return asked if self.likely(75) else rare
 
     def run(self, steps: int = STEPS) -> Seen:
         """Let anything happen, come to rest, and compare; return what was seen."""
@@ -209,7 +211,7 @@ class GroupWorld(GroupLink):
                 return
             due_ns = self.desk.next_deadline()
             later_ms = POLL_MS
-            if due_ns is not None:
+            if due_ns is not None and not quiet:
                 later_ms = min(max(due_ns - self.now_ns, 0) // NS_PER_MS + 1, POLL_MS)
             self.step(inputs.Tick(), later_ms=later_ms)
             self.drain()
@@ -234,7 +236,18 @@ class GroupWorld(GroupLink):
 
     def _rests(self) -> bool:
         groups = symbol_groups(self.desk)
-        return not self.desk.guard.flattening and all(g.phase in _RESTING for g in groups)
+        if self.desk.guard.flattening or self.calls:
+            return False
+        return all(g.phase in _RESTING or self._is_blocked(g) for g in groups)
+
+    def _is_blocked(self, group: Group) -> bool:
+        """Tell whether somebody's entry keeps the broker from letting a position be closed."""
+        if self.broker.capabilities.exits_share_quantity or group.contingency != "close":
+            return False
+        return any(
+            member_of(held.wire_id)[1] == "entry" and held.side is group.side
+            for held in self.books.working()
+        )
 
     def compare(self) -> None:
         """Compare the desk at rest with the broker's books."""
@@ -247,7 +260,6 @@ class GroupWorld(GroupLink):
         for group in groups:
             self._compare(group, shares[group.group], accounts.get(group.group, Account()))
         for held in self.books.working():
-            number, _ = member_of(held.wire_id)
             order = self.desk.order(self.desk.owner_of(held.wire_id))
             if order is None or not order.is_exposed:
                 raise self.broken(f"{held.wire_id} works and the desk does not know")
@@ -272,6 +284,8 @@ class GroupWorld(GroupLink):
             return
         guard = group.guard
         if guard is None:
+            if self._is_blocked(group):
+                return
             if group.phase is not Phase.ENTERING:
                 raise self.broken(f"{name} wants nothing and is open")
             return
