@@ -14,6 +14,7 @@ if _typing.TYPE_CHECKING:
     from holdfast.domain.values import TimeInForce as TimeInForce
     from holdfast.engine.feed import Gap as Gap
     from holdfast.engine.feed import Notice as Notice
+    from holdfast.engine.group_views import GroupView as GroupView
     from holdfast.engine.subscribers import Fill as Fill
     from holdfast.engine.views import ExecutionView as ExecutionView
     from holdfast.engine.views import OrderView as OrderView
@@ -47,6 +48,7 @@ _HOMES: _typing.Final = {
     "domain.settings": ("Settings",),
     "domain.values": ("OrderType", "Side", "Status", "TimeInForce"),
     "engine.feed": ("Gap", "Notice"),
+    "engine.group_views": ("GroupView",),
     "engine.subscribers": ("Fill",),
     "engine.views": ("ExecutionView", "OrderView", "PositionView"),
     "errors": (
@@ -80,6 +82,7 @@ __all__ = [
     "ExecutionView",
     "Fill",
     "Gap",
+    "GroupView",
     "Halted",
     "HoldfastError",
     "IdempotencyConflict",

@@ -82,7 +82,7 @@ def test_protection_grows_and_shrinks_with_each_fill(kind: str) -> None:
             stage.fill("target", 1, "110")
             await asyncio.sleep(3)
             assert stage.working() == both(2)
-            stage.fill("stop", 2, "95")
+            stage.fill("stop", 2)
             await manager.wait_group(group.group, "closed", timeout=REST_S)
             assert (stage.position(), stage.working()) == (0, {})
             await asyncio.sleep(REST_S)
@@ -161,7 +161,7 @@ def test_a_part_whose_exits_wait_is_protected_by_our_own(kind: str) -> None:
             stage.fill("entry", 1)
             await asyncio.sleep(REST_S)
             assert (stage.position(), stage.working()) == (1, both(1))
-            stage.fill("stop", 1, "95")
+            stage.fill("stop", 1)
             await asyncio.sleep(REST_S)
             assert (stage.position(), stage.working()) == (0, {})
             await stage.check_books(manager)
@@ -212,7 +212,7 @@ async def test_a_broker_that_can_neither_tie_nor_share_is_told_of_before_any_cal
         assert stage.working() == {"stop": 3}
         with pytest.raises(UnsupportedOrderTypeError):
             await manager.place_oco_order(SYMBOL, "sell", 3, limit_price="110", stop_price="95")
-        stage.fill("stop", 3, "95")
+        stage.fill("stop", 3)
         await asyncio.sleep(REST_S)
         assert (stage.position(), stage.working()) == (0, {})
         await stage.check_books(manager)
@@ -271,7 +271,7 @@ def test_the_executions_of_a_dead_link_are_fetched_and_the_exits_follow(
             assert (stage.position(), stage.working()) == (left, both(left))
             assert (await manager.group(group.group)).phase is Phase.PROTECTED
             await stage.check_books(manager)
-            stage.fill("stop", left, "95")
+            stage.fill("stop", left)
             await asyncio.sleep(REST_S)
             assert (stage.position(), stage.working()) == (0, {})
             await stage.check_books(manager)

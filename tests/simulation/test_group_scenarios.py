@@ -238,7 +238,7 @@ def test_two_exits_that_fill_in_a_race_are_undone_once(kind: str) -> None:
             stage.fill("entry", 3)
             await rest(1)
             stage.fill("target", 3, "110")
-            stage.fill("stop", 2, "95")
+            stage.fill("stop", 2)
             assert stage.position() == -2
             await rest()
             assert (stage.position(), stage.working()) == (0, {})
@@ -269,7 +269,7 @@ def test_a_pair_for_a_position_that_is_there(kind: str) -> None:
             stage.fill("target", 1, "110")
             await rest()
             assert stage.working() == {"stop": 2, "target": 2}
-            stage.fill("stop", 2, "95")
+            stage.fill("stop", 2)
             await rest()
             assert (stage.position(), stage.working()) == (0, {})
             assert (await manager.group(pair.group)).phase is Phase.CLOSED
@@ -294,7 +294,7 @@ def test_a_pair_whose_cancel_fails_is_not_let_go(how: FaultKind, times: int) -> 
             )
             await manager.wait_group(pair.group, "protected")
             stage.break_next("cancel", "target", *[how] * times)
-            stage.fill("stop", 3, "95")
+            stage.fill("stop", 3)
             await rest(3 * REST_S)
             assert (stage.position(), stage.working()) == (0, {})
             assert (await manager.group(pair.group)).phase is Phase.CLOSED

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from holdfast.config import AccountPart, Config, DeskPart, ExecutionPart
-from holdfast.domain.policies import Limits, Offsets
+from holdfast.domain.policies import GroupRules, Limits, Offsets
 from holdfast.errors import ConfigError, InputError
 
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "examples/holdfast.toml"
@@ -71,6 +71,31 @@ def test_the_defaults_are_those_of_a_program_that_trades() -> None:
         max_slippage_pct=Decimal("0.5"),
     )
     assert parsed().poll_interval_ms("alpha") == 15_000
+
+
+def test_how_groups_protect_stands_in_the_file() -> None:
+    """Seconds become whole milliseconds; what is left out is as for a desk made in code."""
+    groups = {"unprotected_max_seconds": "2.5", "entry_timeout_seconds": 0, "attempts_max": 5}
+
+    assert parsed().policies_of("alpha").groups == GroupRules()
+    assert alpha(groups=groups).policies_of("alpha").groups == GroupRules(
+        unprotected_max_ms=2_500, attempts_max=5, entry_timeout_ms=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"attempt_max": 3}, "groups.attempt_max is not known; did you mean 'attempts_max'?"),
+        ({"unprotected_max_seconds": 0}, "groups.unprotected_max_seconds is 0; it must be 0.001"),
+        ({"attempts_max": 0}, "groups.attempts_max is 0; it must be 1 or more"),
+        ({"trail_interval_seconds": -1}, "groups.trail_interval_seconds"),
+    ],
+)
+def test_groups_that_would_protect_nothing_are_refused(groups: Any, message: str) -> None:
+    """With the path of the key, and nothing of the file is used."""
+    with pytest.raises(ConfigError, match=re.escape(f"desks.alpha.{message}")):
+        alpha(groups=groups)
 
 
 def test_the_example_holds_as_it_stands() -> None:

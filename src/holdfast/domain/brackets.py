@@ -31,7 +31,13 @@ from holdfast.domain.legs import exit_terms, submit_member
 from holdfast.domain.limits import Entry, check_entry
 from holdfast.domain.pricing import check_slippage
 from holdfast.domain.quotes import Quote, fresh_quote
-from holdfast.domain.requests import OrderRequest, OrderTerms, check_request, choice
+from holdfast.domain.requests import (
+    OrderRequest,
+    OrderTerms,
+    check_plain,
+    check_request,
+    choice,
+)
 from holdfast.domain.values import (
     MOMENT_MAX,
     OrderType,
@@ -59,6 +65,8 @@ def place_bracket(desk: "Desk", given: PlaceBracket) -> None:
     """
     instrument = instrument_of(desk, given.symbol)
     request, exits = _aligned(given, instrument)
+    if desk.settings.policies.profile == "limit_only":
+        check_plain(request)
     found = named(desk, request)
     terms = check_request(request, instrument)
     _check_relations(terms, exits)

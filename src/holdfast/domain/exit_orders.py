@@ -69,6 +69,7 @@ def submit_exit(
             terms=terms,
             deadline_ns=now + settings.ack_wait_ms * NS_PER_MS,
             not_after_ns=now + settings.send_wait_ms * NS_PER_MS,
+            idempotency_key=group.key if group is not None and not group.orders else "",
             strategy=group.strategy if group is not None else "",
             role=role,
             reducing=True,

@@ -24,7 +24,7 @@ from holdfast.domain.group import (
 from holdfast.domain.order import Order, Stage
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
-from holdfast.domain.values import TERMINAL, ZERO, Side, Status, add, neg, sub
+from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
 
 # Members that a group remembers by number, the newest.
 MEMBERS_MAX: Final = 100
@@ -72,6 +72,8 @@ def change_phase(group: Group, event: e.GroupPhaseChanged) -> None:
     if after is Phase.CLOSED:
         group.written_off = add(group.written_off, group.owed or ZERO)
         group.excess = ZERO
+        for slot in group.slots.values():
+            slot.failures = 0
     moment = Moment(at_ns=event.at_ns, phase=after, cause=cause, reason=event.reason, by=event.by)
     _remember(group, moment)
 

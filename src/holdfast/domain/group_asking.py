@@ -116,11 +116,19 @@ def check_key(key: str | None) -> str:
 
 
 def by_key(desk: "Desk", key: str) -> Group | None:
-    """Return the group that was opened under a caller's key, as long as it is remembered."""
+    """Return the group that was opened under a caller's key.
+
+    Raises:
+        IdempotencyConflict: an order, or a group that is forgotten, has the key.
+    """
     if not key:
         return None
     groups = desk.state.stored.groups.values()
-    return next((group for group in groups if group.key == key), None)
+    found = next((group for group in groups if group.key == key), None)
+    if found is None and (order := desk.by_key(key)) is not None:
+        whose = f"group {order.group}" if order.group else f"order {order.client_order_id}"
+        raise IdempotencyConflict(f"idempotency_key {key!r} belongs to {whose}; use a new key")
+    return found
 
 
 def check_strategy(strategy: object) -> str:
@@ -162,7 +170,11 @@ def same_group(desk: "Desk", number: int, exits: tuple[ExitTerms, ...]) -> int:
 
 def check_exits(desk: "Desk", exits: tuple[ExitTerms, ...]) -> None:
     """Refuse exits that the broker has not and that cannot be emulated."""
-    types = desk.capabilities.order_types
+    types, plain = desk.capabilities.order_types, desk.settings.policies.profile == "limit_only"
+    if plain and any(wanted.role == STOP for wanted in exits):
+        raise UnsupportedOrderTypeError(
+            "the profile limit_only takes limit orders and no stops; use the profile full"
+        )
     for wanted in exits:
         wanted_type = OrderType.LIMIT
         if wanted.trail is not None and is_native(desk):

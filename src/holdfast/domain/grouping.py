@@ -16,41 +16,47 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain.alerts import raise_once
-from holdfast.domain.exit_orders import submit_exit
-from holdfast.domain.flattening import CLOSED_RETRY_MS, LIMIT_PATIENCE_MS, STUCK_AFTER_MS
-from holdfast.domain.fold_groups import is_doubtful
-from holdfast.domain.group import EXIT, PHASES, STOP, TARGET, UNDO, Cause, Group, Phase, is_final
+from holdfast.domain.flattening import CLOSED_RETRY_MS
+from holdfast.domain.group import (
+    PHASES,
+    STOP,
+    TARGET,
+    UNDO,
+    Cause,
+    Group,
+    Phase,
+    is_final,
+)
+from holdfast.domain.group_closing import LOOK_AGAIN_MS, flatten, undoable, wind_up
 from holdfast.domain.legs import (
     OURS,
     cancel,
     covered,
     earliest,
     is_pairing,
+    is_unclear,
     level,
     members,
-    next_try_ns,
+    placeable,
 )
-from holdfast.domain.order import Order
+from holdfast.domain.order import Stage, Wish, WishKind
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
-from holdfast.domain.shares import exits_of, in_lots, room, shares
+from holdfast.domain.shares import shares
 from holdfast.domain.trailing import trail
-from holdfast.domain.values import ZERO, Side, neg
+from holdfast.domain.values import ZERO
 from holdfast.domain.work import NS_PER_MS
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
 UNPROTECTED: Final = "UNPROTECTED"
-GROUP_STUCK: Final = "GROUP_STUCK"
 TARGET_REFUSED: Final = "TARGET_REFUSED"
 EXCESS: Final = "EXCESS"
 GROUP_FORGOTTEN: Final = "GROUP_FORGOTTEN"
 # No group goes through more phases than this in one look.
 PHASES_PER_LOOK_MAX: Final = 8
-# How soon what waits for something that tells nobody is looked at again.
-LOOK_AGAIN_MS: Final = 1_000
 
 
 def settle(desk: "Desk") -> None:
@@ -189,7 +195,7 @@ def _deadline_ns(desk: "Desk", group: Group) -> int | None:
     guard = group.guard
     if guard is None or not is_open(desk, group.symbol):
         return None
-    if any(is_doubtful(order) for order in members(desk, group, guard.role)):
+    if any(is_unclear(desk, order) for order in members(desk, group, guard.role)):
         return None
     since_ns = max(group.since_ns, group.heard_ns)
     if guard.closed_ns:  # until it is tried again, nobody knows whether the market opened
@@ -254,9 +260,9 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
         if group.phase is Phase.PROTECTING:
             looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
     elif group.phase is Phase.FLATTENING:
-        looks.append(_flatten(desk, group, due))
+        looks.append(flatten(desk, group, due))
     else:
-        looks.append(_wind_up(desk, group))
+        looks.append(wind_up(desk, group))
     return earliest(*looks)
 
 
@@ -266,8 +272,12 @@ def _read_figures(desk: "Desk", group: Group) -> None:
         order = desk.state.order(number)
         if order is None or not order.is_terminal or is_final(order):
             continue
-        if order.is_settled:
+        if all(_is_lost_cancel(wish) for wish in order.wishes) and order.alive is None:
             desk.look_up(order, "its final figure, for its group")
+
+
+def _is_lost_cancel(wish: Wish) -> bool:
+    return wish.kind is WishKind.CANCEL and wish.stage is Stage.UNKNOWN
 
 
 def _end_entry(desk: "Desk", group: Group) -> int | None:
@@ -286,7 +296,7 @@ def _protect(desk: "Desk", group: Group, due: Decimal) -> int | None:
         looks = [moves_ns, level_pairs(desk, group, due, attempts_max)]
     else:
         looks = [moves_ns, _drop_unwanted(desk, group)]
-        looks += [level(desk, group, slot, due, attempts_max) for slot in group.wanted]
+        looks += [level(desk, group, slot, due, attempts_max) for slot in placeable(desk, group)]
     target = group.slot(TARGET)
     is_lost = target.exit is not None and target.failures >= attempts_max
     if is_lost and target is not group.guard and group.phase is Phase.PROTECTED:
@@ -296,8 +306,14 @@ def _protect(desk: "Desk", group: Group, due: Decimal) -> int | None:
 
 
 def _drop_needless(desk: "Desk", group: Group) -> int | None:
-    """Cancel exits whose entry was undone; those that the broker holds for it wait with it."""
+    """Cancel exits whose entry was undone; those that the broker holds for it wait with it.
+
+    Where others closed what the entry filled, it goes as well: the broker sizes its exits by it.
+    """
     live = members(desk, group, STOP, TARGET)
+    entry = desk.state.order(group.entry)
+    if group.owed and entry is not None and any(one.rides == entry.number for one in live):
+        return cancel(desk, [entry], "others closed what it filled")
     return cancel(desk, [one for one in live if one.rides != group.entry], "nothing is held")
 
 
@@ -306,99 +322,3 @@ def _drop_unwanted(desk: "Desk", group: Group) -> int | None:
     roles = {slot.role for slot in group.wanted}
     live = members(desk, group, STOP, TARGET)
     return cancel(desk, [o for o in live if o.role not in roles], "no longer wanted")
-
-
-def _wind_up(desk: "Desk", group: Group) -> int | None:
-    """Let nothing of the group work any more; then undo what it closed too much."""
-    live = members(desk, group)
-    rest = [order for order in live if order.role != UNDO]
-    again_ns = cancel(desk, rest, f"its group is {group.phase}")
-    quantity = undoable(desk, group)
-    if group.phase is not Phase.EXCESS or group.live or not quantity:
-        return again_ns
-    return earliest(again_ns, _send(desk, group, UNDO, _other(group.side), quantity))
-
-
-def _flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
-    slot = group.slot(EXIT)
-    if slot.exit is not None and slot.exit.limit_price is not None:
-        own = room(desk, group.symbol, group.side, beside=group.group)
-        if desk.capabilities.exits_share_quantity:
-            return level(desk, group, slot, due, 0)
-        again_ns = _make_room(desk, group) if own < due else None
-        return earliest(again_ns, level(desk, group, slot, min(due, own), 0))
-    live = members(desk, group)
-    exits = [order for order in live if order.role == EXIT]
-    rest = [order for order in live if order.role != EXIT]
-    again_ns = earliest(cancel(desk, rest, f"flattened: {group.reason}"), _age_out(desk, exits))
-    again_ns = earliest(again_ns, _warn_of_long(desk, group, due))
-    if group.live:
-        return again_ns
-    quantity = min(due, room(desk, group.symbol, group.side))
-    can = desk.capabilities
-    if quantity < due or (group.slot(EXIT).failures and not can.exits_share_quantity):
-        again_ns = earliest(again_ns, _make_room(desk, group))
-    if not quantity:
-        return earliest(again_ns, desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
-    return earliest(again_ns, _send(desk, group, EXIT, group.side, quantity))
-
-
-def _make_room(desk: "Desk", group: Group) -> int | None:
-    """Exits of no group for the same units go: a position is being closed.
-
-    Where exits share nothing, whatever else is on that side may hold the units as well.
-    """
-    there = exits_of(desk, group.symbol, group.side)
-    if not desk.capabilities.exits_share_quantity:
-        active = desk.state.by_symbol.get(group.symbol, {}).values()
-        there = [order for order in active if order.terms.side is group.side]
-    loose = [order for order in there if not order.group]
-    return cancel(desk, loose, f"makes room: group {group.group} is closed")
-
-
-def _age_out(desk: "Desk", exits: list[Order]) -> int | None:
-    """Cancel an exit with a limit that the market has left behind."""
-    looks: list[int | None] = []
-    for order in exits:
-        if order.terms.limit_price is not None:
-            old_ns = order.created_ns + LIMIT_PATIENCE_MS * NS_PER_MS
-            late = desk.now_ns >= old_ns
-            looks.append(cancel(desk, [order], "the market left it") if late else old_ns)
-    return earliest(*looks)
-
-
-def _send(desk: "Desk", group: Group, role: str, side: Side, quantity: Decimal) -> int:
-    """Send an order at the market if it is time to; return when to look again."""
-    try_ns = next_try_ns(desk, group, group.slot(role))
-    if not desk.memo.reconciled:
-        try_ns = desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS
-    if desk.now_ns >= try_ns:
-        submit_exit(desk, group.symbol, side, quantity, role, group)
-        return desk.now_ns + LIMIT_PATIENCE_MS * NS_PER_MS
-    return try_ns
-
-
-def _warn_of_long(desk: "Desk", group: Group, due: Decimal) -> int:
-    stuck_ns = group.since_ns + STUCK_AFTER_MS * NS_PER_MS
-    if desk.now_ns < stuck_ns:
-        return stuck_ns
-    waits = ", ".join(str(number) for number in group.live) or "none"
-    text = (
-        f"closing {due} {group.symbol} of group {group.group} takes long, orders that may still "
-        f"trade: {waits}; it goes on, look at the broker and its quotes"
-    )
-    raise_once(desk, GROUP_STUCK, text, group.symbol)
-    return desk.now_ns + STUCK_AFTER_MS * NS_PER_MS
-
-
-def undoable(desk: "Desk", group: Group) -> Decimal:
-    """Return what of a group's excess is there to be undone: no more than the position is off."""
-    position = desk.positions.get(group.symbol)
-    if not group.excess or position is None:
-        return ZERO
-    held = position.quantity if group.side is Side.SELL else neg(position.quantity)
-    return in_lots(desk, group.symbol, min(group.excess, max(neg(held), ZERO)))
-
-
-def _other(side: Side) -> Side:
-    return Side.BUY if side is Side.SELL else Side.SELL

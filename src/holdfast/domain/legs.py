@@ -3,7 +3,8 @@
 Rule 1: level-triggered. `level` compares what works with what is due and asks for one step at a
 time; an order that waits for an answer is left alone until it has one.
 Rule 2: never cancel first: what replaces an exit works before that one goes. Only a broker that
-lets no second exit rest for the same units leaves no other way.
+lets no second exit rest for the same units leaves no other way, and what closes a position would
+close it twice.
 Rule 3: what the broker links it also sizes. Such exits are watched, and replaced by others where
 they stay what they must not be.
 """
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 from holdfast.domain import events as e
 from holdfast.domain import sweeping
 from holdfast.domain.flattening import CLOSED_RETRY_MS, may_cancel
-from holdfast.domain.group import ENTRY, STOP, TARGET, Group, Slot, covers
+from holdfast.domain.fold_groups import is_doubtful
+from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
@@ -78,6 +80,11 @@ def is_pairing(desk: "Desk", group: Group) -> bool:
     return group.contingency == "oco" or not can.exits_share_quantity
 
 
+def placeable(desk: "Desk", group: Group) -> list[Slot]:
+    """Return the roles whose orders may rest side by side: one, where exits share nothing."""
+    return group.wanted if desk.capabilities.exits_share_quantity else group.wanted[:1]
+
+
 def exit_terms(desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal) -> OrderTerms:
     """Return the terms of an exit, good as long as the broker lets it be."""
     in_force = desk.capabilities.times_in_force
@@ -119,6 +126,7 @@ def submit_member(
             terms=terms,
             deadline_ns=now + settings.ack_wait_ms * NS_PER_MS,
             not_after_ns=now + settings.send_wait_ms * NS_PER_MS,
+            idempotency_key=group.key if not group.orders else "",
             strategy=group.strategy,
             role=role,
             reducing=True,
@@ -162,6 +170,12 @@ def is_riding(order: Order) -> bool:
     return bool(order.rides) and order.status is Status.NEW
 
 
+def is_unclear(desk: "Desk", order: Order) -> bool:
+    """Tell whether nobody knows what became of a call about an order, or of its carrier's."""
+    carrier = desk.state.order(order.rides) if is_riding(order) else None
+    return is_doubtful(order) or (carrier is not None and is_doubtful(carrier))
+
+
 def is_linked(order: Order) -> bool:
     """Tell whether the broker ties an exit to others."""
     return bool(order.rides or order.link)
@@ -182,7 +196,8 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
     fit = [order for order in live if _fits(order, wanted)]
     unfit = [order for order in live if order not in fit]
     have = _sum(order.open_quantity for order in fit)
-    if not desk.capabilities.exits_share_quantity and (unfit or have > due):
+    is_alone = slot.role == EXIT or not desk.capabilities.exits_share_quantity
+    if is_alone and (unfit or have > due):
         return cancel(desk, unfit or fit, "its group wants another exit")
     if have < due:
         whole = len(live) >= LEGS_MAX
@@ -303,10 +318,12 @@ __all__ = [
     "is_linked",
     "is_pairing",
     "is_riding",
+    "is_unclear",
     "level",
     "may_try",
     "members",
     "next_try_ns",
+    "placeable",
     "request_replace",
     "submit_member",
 ]

@@ -23,6 +23,7 @@ from holdfast.domain.legs import (
     level,
     may_try,
     members,
+    placeable,
     request_replace,
     submit_member,
 )
@@ -108,6 +109,9 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
         if wrong and _can_move(desk, wrong):
             for order in wrong:
                 _move(desk, group, order)
+        entry = desk.state.order(group.entry)
+        if entry is not None and due < (group.owed or ZERO):
+            return cancel(desk, [entry], "less is held than its exits would close")
         if desk.capabilities.native_bracket == "after_full_fill":
             return _await_entry(desk, group)
     else:
@@ -134,7 +138,10 @@ def _fill_up(
     if is_pairing(desk, group):
         return _add_pair(desk, group, rest[STOP], attempts_max)
     return earliest(
-        *[level(desk, group, slot, rest[slot.role], attempts_max) for slot in group.wanted]
+        *[
+            level(desk, group, slot, rest[slot.role], attempts_max)
+            for slot in placeable(desk, group)
+        ]
     )
 
 

@@ -12,8 +12,10 @@ from holdfast.domain.group_asking import (
     aligned,
     by_key,
     check_closable,
+    check_exits,
     check_key,
     check_strategy,
+    key_conflict,
     open_group,
 )
 from holdfast.domain.group_events import ExitTerms
@@ -33,11 +35,9 @@ from holdfast.domain.requests import check_text
 from holdfast.domain.resting import UNTRIGGERED
 from holdfast.domain.shares import closable, shares
 from holdfast.domain.sweeping import sweep
-from holdfast.domain.trailing import is_native
-from holdfast.domain.values import ID_LENGTH_MAX, ZERO, OrderType, Side, amount
+from holdfast.domain.values import ID_LENGTH_MAX, ZERO, Side, amount
 from holdfast.domain.wanting import want_exit
 from holdfast.errors import (
-    IdempotencyConflict,
     InputError,
     OrderStatusError,
     UnsupportedOrderTypeError,
@@ -118,7 +118,7 @@ def _closing_side(desk: "Desk", symbol: str) -> Side:
 
 def _wanted(desk: "Desk", given: Protect) -> ExitTerms:
     """Return what is wanted of the role, its prices on the tick."""
-    instrument, can = instrument_of(desk, given.symbol), desk.capabilities
+    instrument = instrument_of(desk, given.symbol)
     prices = {
         name: aligned(value, name, instrument)
         for name in ("stop_price", "limit_price", "trail")
@@ -132,12 +132,7 @@ def _wanted(desk: "Desk", given: Protect) -> ExitTerms:
     elif ("stop_price" in prices) is ("trail" in prices):
         raise InputError("a stop is at a stop_price or follows the market by a trail; give one")
     wanted = ExitTerms(role=given.role, **prices)
-    needed = OrderType.LIMIT
-    if wanted.role == STOP:
-        needed = OrderType.STOP if wanted.limit_price is None else OrderType.STOP_LIMIT
-    if needed not in can.order_types and not (wanted.trail is not None and is_native(desk)):
-        known = ", ".join(sorted(can.order_types))
-        raise UnsupportedOrderTypeError(f"the broker has no {needed} orders; it takes {known}")
+    check_exits(desk, (wanted,))
     return wanted
 
 
@@ -183,11 +178,13 @@ def close_position(desk: "Desk", given: ClosePosition) -> None:
         IdempotencyConflict: its key was used for another request.
     """
     instrument = instrument_of(desk, given.symbol)
+    price = given.limit_price
+    limit = None if price is None else aligned(price, "limit_price", instrument)
+    exits = (ExitTerms(role=EXIT, limit_price=limit),)
     key = check_key(given.idempotency_key)
     known = by_key(desk, key)
     if known is not None:
-        if known.contingency != "close" or known.symbol != given.symbol:
-            raise IdempotencyConflict(f"idempotency_key {key!r} was used before; use a new key")
+        _check_repeat(given, known, exits)
         desk.result_group(known.group, repeat=True)
         return
     side = _closing_side(desk, given.symbol)
@@ -204,14 +201,12 @@ def close_position(desk: "Desk", given: ClosePosition) -> None:
             position=held,
             being_closed=taken,
         )
-    price = given.limit_price
-    limit = None if price is None else aligned(price, "limit_price", instrument)
     group = open_group(
         desk,
         contingency="close",
         symbol=given.symbol,
         side=side,
-        exits=(ExitTerms(role=EXIT, limit_price=limit),),
+        exits=exits,
         quantity=quantity,
         strategy=check_strategy(given.strategy),
         key=key,
@@ -219,6 +214,16 @@ def close_position(desk: "Desk", given: ClosePosition) -> None:
         reason=check_text(given.reason, "reason") or "asked to close",
     )
     desk.result_group(group.group)
+
+
+def _check_repeat(given: ClosePosition, known: Group, exits: tuple[ExitTerms, ...]) -> None:
+    """Refuse a key that belongs to another request; all of a position is whatever it was then."""
+    quantity = known.quantity
+    if given.quantity is not None:
+        quantity = amount(given.quantity, "quantity")
+    was = (known.contingency, known.symbol, known.quantity, known.asked)
+    if was != ("close", given.symbol, quantity, exits):
+        raise key_conflict(known.key)
 
 
 def _being_closed(desk: "Desk", symbol: str, side: Side) -> Decimal:

@@ -142,8 +142,15 @@ class Queries:
         return (*named, f"w:{first}") if first.startswith(self.state.wire_prefix) else named
 
     def _of_submit(self, given: inputs.Submit) -> tuple[str, ...]:
-        request = given.request
-        client, key = request.client_order_id, request.idempotency_key
+        return self._of_new(given.request.client_order_id, given.request.idempotency_key)
+
+    def _of_bracket(self, given: inputs.PlaceBracket) -> tuple[str, ...]:
+        return self._of_new(given.client_order_id, given.idempotency_key)
+
+    def _of_key(self, given: inputs.PlaceOco | inputs.ClosePosition) -> tuple[str, ...]:
+        return self._of_new(None, given.idempotency_key)
+
+    def _of_new(self, client: str | None, key: str | None) -> tuple[str, ...]:
         if not (client or key):
             return ()
         named = (f"c:{client}",) if client else ()
@@ -197,6 +204,9 @@ class Queries:
 
 _MEANS: Final[dict[type, Callable[[Queries, Any], tuple[str, ...]]]] = {
     inputs.Submit: Queries._of_submit,
+    inputs.PlaceBracket: Queries._of_bracket,
+    inputs.PlaceOco: Queries._of_key,
+    inputs.ClosePosition: Queries._of_key,
     inputs.Adopt: Queries._of_adopt,
     inputs.Cancel: Queries._of_caller,
     inputs.Replace: Queries._of_caller,

@@ -2,7 +2,8 @@
 
 Rule 1: a group owes what its own orders say. Where the position is smaller than all of that
 together, because somebody else closed a part of it, the newest groups get less.
-Rule 2: what somebody is closing comes first; what follows a position gets what is left.
+Rule 2: what somebody is closing comes first, and what is undone; what follows a position gets
+what is left.
 Rule 3: a claim counts like a trade, so that protection does not wait for the executions.
 """
 
@@ -10,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from holdfast.domain.exposure import is_exit
-from holdfast.domain.group import ENTRY, EXIT, Group
+from holdfast.domain.group import ENTRY, EXIT, Group, Phase
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, Side, add, neg, sub
@@ -52,7 +53,11 @@ def in_lots(desk: "Desk", symbol: str, quantity: Decimal) -> Decimal:
 def shares(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     """Return, by number, what each open group of a symbol is to look after now."""
     groups = desk.state.groups.of(symbol)
-    left = {side: closable(desk, symbol, side) for side in {group.side for group in groups}}
+    left = {side: closable(desk, symbol, side) for side in Side}
+    for group in groups:
+        if group.phase is Phase.EXCESS:
+            wrong = Side.BUY if group.side is Side.SELL else Side.SELL
+            left[wrong] = max(sub(left[wrong], group.excess), ZERO)
     found: dict[int, Decimal] = {}
     for group in sorted(groups, key=_rank):
         most = left[group.side]
@@ -81,14 +86,16 @@ def _rests_beside(desk: "Desk", group: Group) -> bool:
     return rests and desk.capabilities.exits_share_quantity
 
 
-def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0) -> Decimal:
+def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0, loose: bool = True) -> Decimal:
     """Return what an exit may close beside all others that may still trade.
 
-    Those of the group `beside` are not counted; two for the same units count once.
+    Those of the group `beside` are not counted, nor without `loose` those of no group; two for the
+    same units count once.
     """
     left = closable(desk, symbol, side)
     for order in exits_of(desk, symbol, side):
-        if not order.twin and not (beside and order.group == beside):
+        counts = order.group != beside if order.group else loose
+        if counts and not order.twin:
             left = sub(left, _could_close(desk, order))
     return in_lots(desk, symbol, max(left, ZERO))
 

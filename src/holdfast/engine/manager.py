@@ -217,7 +217,7 @@ class Manager(Grouping):
             async with asyncio.timeout(timeout):
                 await self._wind_down()
         except TimeoutError:
-            _log.warning("shut down after %s s with requests still unanswered", timeout)
+            _log.warning("shut down after %s s with something unanswered or unprotected", timeout)
         finally:
             self._is_waiting = False
 

@@ -14,8 +14,7 @@ from holdfast.domain.events import OrderFilled
 from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, UNDO, Group
 from holdfast.domain.instruments import Instrument, signed
 from holdfast.domain.reports import Execution, Report
-from holdfast.domain.values import ZERO, add, rounded_mul, rounded_sub, sub
-from holdfast.domain.values import ratio as quotient
+from holdfast.domain.values import ZERO, add, ratio, rounded_mul, rounded_sub, sub
 from holdfast.journal.codec import decode
 from holdfast.ports import Journal
 from holdfast.venue.matching import STOPS
@@ -129,7 +128,7 @@ def differences(
 
 
 def figures(desk: Desk, instrument: Instrument) -> Figures:
-    """Sum up the groups that a folded desk remembers."""
+    """Sum up the groups that a folded desk remembers: the newest thousand of those that closed."""
     ends, times = Counter[str](), list[int]()
     profit = dict.fromkeys((*_EXITS, "closes"), ZERO)
     groups = [group for group in desk.state.groups.groups.values() if group.enters]
@@ -187,7 +186,7 @@ def _made(desk: Desk, group: Group, instrument: Instrument) -> dict[str, Decimal
     entered, cost = _summed(_traded(desk, group, ENTRY))
     if not entered:
         return {}
-    average, made = quotient(cost, entered), dict[str, Decimal]()
+    average, made = ratio(cost, entered), dict[str, Decimal]()
     for role in _EXITS:
         quantity, value = _summed(_traded(desk, group, role))
         points = rounded_sub(rounded_mul(quantity, average), value)

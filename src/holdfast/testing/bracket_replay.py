@@ -34,6 +34,7 @@ from holdfast.testing.world import VirtualClock, VirtualLoop
 from holdfast.venue.fees import Fees
 from holdfast.venue.flow import Execution, Operation
 from holdfast.venue.latency import Latency
+from holdfast.venue.matching import SelfTrade
 from holdfast.venue.paper import Venue
 from holdfast.venue.seeded import draw
 from holdfast.venue.tape import Tape, open_tape
@@ -47,19 +48,27 @@ FEES: Final = Fees(per_unit=Decimal("1.18"))
 _BEGIN_NS: Final = NS_PER_S
 _REQUEST_MS, _REPORT_MS, _JITTER_MS = 15, 20, 30
 _LEAVE_MAX_S: Final = 120
+_LEAVES_MAX: Final = 3
 _LOOK_S: Final = 0.5
 _SETTLED_S: Final = 30
+_WRONG_MAX: Final = 10
 _AT_REST: Final = frozenset({Phase.ENTERING, Phase.PROTECTED, Phase.CLOSED})
+_CLOSED_OR_PROTECTED: Final = frozenset({Phase.PROTECTED, Phase.CLOSED})
 _NO_LIMITS: Final = Settings(policies=Policies(limits=Limits.none()))
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What to do: kinds of brokers by name, for how many seconds of the tape (None: all of it)."""
+    """What to do: kinds of brokers by name, for how many seconds of the tape (None: all of it).
+
+    `self_trade` says which order the venue ends where an account would trade with itself: with
+    entries of other brackets resting, that may be the exit of one.
+    """
 
     kinds: tuple[str, ...] = KINDS
     seconds: float | None = None
     beat_ms: int = BEAT_MS
     seed: int = 1
+    self_trade: SelfTrade = SelfTrade.CANCEL_NEWEST
     habits: Habits = Habits()
 
 
@@ -162,8 +171,10 @@ class _Desk:
         self._unsettled = tuple(
             f"{each.group}: {each.phase}" for each in groups if each.phase not in _AT_REST
         )
-        await self._trader.leave()
-        await self._rested(frozenset({Phase.CLOSED}))
+        # A fill that overtook its entry's cancel is protected and not closed: it is asked again.
+        for _ in range(_LEAVES_MAX):
+            await self._trader.leave()
+            await self._rested(_CLOSED_OR_PROTECTED)
         await asyncio.sleep(_SETTLED_S)
         groups = await self._manager.groups(closed=False)
         working = await self._manager.orders(finished=False)
@@ -196,9 +207,7 @@ class _Desk:
             venue_naked_max_ms=self._watch.longest_ns // NS_PER_MS,
             unsettled=self._unsettled,
             left=self._left,
-            differences=tuple(
-                differences(self.journal, self.kind, venue, self.kind, instrument)
-            ),
+            differences=tuple(differences(self.journal, self.kind, venue, self.kind, instrument)),
             records=head.seq,
             digest=head.hash.hex(),
         )
@@ -210,7 +219,7 @@ class _World:
     def __init__(self, tape: Tape, plan: Plan, clock: VirtualClock) -> None:
         self.plan, self.clock, self.time = plan, clock, _TapeTime(clock)
         self.instrument = Instrument.of(tape.symbol, tick=tape.tick, multiplier=tape.multiplier)
-        self.venue = Venue(fees=FEES)
+        self.venue = Venue(fees=FEES, self_trade=plan.self_trade)
         self.venue.add_listing(self.instrument)
         self.market = TapeMarket(self.venue, tape.symbol)
 
@@ -273,25 +282,26 @@ def told(result: Result) -> str:
     """Write the figures down for people."""
     lines = [f"{result.operations:,} operations, {result.missed:,} of orders traded away"]
     for each in result.accounts:
-        found = each.figures
-        lines += [
-            f"{each.kind}: {found.brackets} brackets, {each.orders} orders, "
-            f"{each.executions} executions, {each.records} records",
-            f"  did: {_counts(each.did)}",
-            f"  brackets: {_counts(found.ends)}",
-            f"  unprotected ms: longest {found.unprotected_max_ms}, "
-            f"median {found.unprotected_median_ms:g}; at the venue, closing included, longest "
-            f"{each.venue_naked_max_ms}",
-            f"  profit: {_counts(found.profit)}",
-            f"  not settled: {len(each.unsettled)}, left: {len(each.left)}, "
-            f"differences: {len(each.differences)}",
-            *(f"    {text}" for text in (*each.unsettled, *each.left, *each.differences)[:10]),
-            f"  digest {each.digest}",
-        ]
+        lines += _lines(each)
     total = Counter[str]()
     for each in result.accounts:
         total.update(each.figures.ends)
     return "\n".join([*lines, f"all: {_counts(dict(sorted(total.items())))}", ""])
+
+
+def _lines(account: AccountResult) -> Iterator[str]:
+    found, wrong = account.figures, (*account.unsettled, *account.left, *account.differences)
+    counts = f"{account.orders} orders, {account.executions} executions, {account.records} records"
+    desk_ms = f"longest {found.unprotected_max_ms}, median {found.unprotected_median_ms:g}"
+    yield f"{account.kind}: {found.brackets} brackets, {counts}"
+    yield f"  did: {_counts(account.did)}"
+    yield f"  brackets: {_counts(found.ends)}"
+    yield f"  unprotected ms: {desk_ms}"
+    yield f"  no stop at the venue, ms: longest {account.venue_naked_max_ms}, closing included"
+    yield f"  profit: {_counts(found.profit)}"
+    yield f"  not settled, left, or different: {len(wrong)}"
+    yield from (f"    {text}" for text in wrong[:_WRONG_MAX])
+    yield f"  digest {account.digest}"
 
 
 def _counts(counted: "dict[str, int] | dict[str, Decimal]") -> str:
@@ -306,10 +316,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--beat-ms", type=int, default=BEAT_MS, help="a bracket every so often")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kinds", nargs="+", choices=sorted(BROKER_KINDS), default=KINDS)
+    ends = [str(each) for each in SelfTrade]
+    parser.add_argument("--self-trade", choices=ends, default=str(SelfTrade.CANCEL_NEWEST))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     plan = Plan(
-        kinds=tuple(given.kinds), seconds=given.seconds, beat_ms=given.beat_ms, seed=given.seed
+        kinds=tuple(given.kinds),
+        seconds=given.seconds,
+        beat_ms=given.beat_ms,
+        seed=given.seed,
+        self_trade=SelfTrade(given.self_trade),
     )
     result = replay(open_tape(given.tape), plan)
     sys.stdout.write(msgspec.json.encode(result).decode() if given.json else told(result))

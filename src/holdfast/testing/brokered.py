@@ -82,13 +82,9 @@ class BrokeredDesk(DeskDriver):
         self.talk()
         return self.order(order.number)
 
-    def sell_outside(self, quantity: object, *, side: str = "sell") -> None:
-        """Trade by an order that the desk placed for nobody's group, past its exits."""
-        forced = {"force": True} if self.desk.positions.get("X") else {}
-        order = self.submit(side, str(quantity), limit_price="100", **forced)
-        self.talk()
-        self.broker.fill(order.broker_order_id, Decimal(str(quantity)), Decimal(100))
-        self.talk()
+    def trade_outside(self, side: str, quantity: object) -> Order:
+        """Trade at 100 by a plain order of no group, whatever that does to the position."""
+        return self.buy(quantity, side=side)
 
     def crash(self, *, down_ms: int = 0, told: bool = True) -> None:
         """Lose the process: fold its journal anew, and reconcile after some time.

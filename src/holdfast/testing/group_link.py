@@ -131,10 +131,9 @@ class GroupLink:
         """Let time pass, and count how long what is held is bare."""
         if self._is_stale:
             self._look()
-        by_ns = by_ms * NS_PER_MS
+        by_ns, counts = by_ms * NS_PER_MS, bool(self._bare) and not self._is_busy()
         self.now_ns += by_ns
         if self._bare:
-            counts = not self._is_busy()
             for times in self._bare.values():
                 times[0] += by_ns
                 times[1] += by_ns if counts else 0
@@ -158,6 +157,8 @@ class GroupLink:
         for held in self.broker.orders.values():
             order = self.desk.order(self.desk.owner_of(held.wire_id))
             if order is None:
+                return True
+            if order.wishes or order.lookup is not None:
                 return True
             filled[order.number] = filled.get(order.number, ZERO) + held.own
             if held.broker_order_id == order.broker_order_id:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from holdfast.brokers.paper import PaperBroker
 from holdfast.clock import NS_PER_MS, NS_PER_S
@@ -33,6 +33,8 @@ from holdfast.venue.paper import Venue
 from holdfast.wiring import JournalChoice, OrderManager
 
 _Event = TypeVar("_Event")
+# The chance of each kind of fault, at every face where it can happen.
+Rates: TypeAlias = Mapping[FaultKind, float]
 
 ACCOUNT: Final = "paper"
 DESK: Final = "main"
@@ -65,9 +67,11 @@ class ArmedFaults(FaultPlan):
     While the link `is_down` no call arrives and no question is answered.
     """
 
-    def __init__(self, script: Iterable[Fault] = ()) -> None:
-        """Follow a script, unless something else is armed."""
-        super().__init__(script=script)
+    def __init__(
+        self, script: Iterable[Fault] = (), rates: Rates | None = None, *, seed: int = 0
+    ) -> None:
+        """Follow a script, then chance, unless something else is armed."""
+        super().__init__(rates, script, seed=seed)
         self.is_down = False
         self._armed: dict[str, Fault] = {}
 
@@ -120,7 +124,8 @@ class Stage:
 
     `calls` are the kind and role of each call.
     `naked_s` is the longest time, by the venue's own books, in which a part of the position had no
-    working stop; it counts in seconds, the time in which nobody ran included.
+    working stop; it counts in seconds, the time in which nobody ran included. `held` are all
+    positions that there ever were.
     """
 
     def __init__(
@@ -128,13 +133,15 @@ class Stage:
         kind: str | Capabilities = "plain",
         script: Iterable[Fault] = (),
         *,
+        rates: Rates | None = None,
+        seed: int = 0,
         instrument: Instrument = INSTRUMENT,
         around: tuple[str, str] = ("99.5", "100.5"),
         way: Latency = WAY,
     ) -> None:
         """Open a venue and an account there of a kind in `KINDS`, or that can do as given.
 
-        Faults happen where the script says; the symbol of the instrument is `SYMBOL`. The crowd
+        Faults happen where the script says, and at these rates; the symbol of the instrument is `SYMBOL`. The crowd
         bids and offers without end at the prices `around`.
         """
         self.venue, self.way, self.instrument = Venue(), way, instrument
@@ -142,9 +149,10 @@ class Stage:
         self.crowd = self.venue.add_listing(instrument)
         self.venue.open_account(ACCOUNT, self.can)
         self._quote(*around)
-        self.faults = ArmedFaults(script=script)
+        self.faults = ArmedFaults(script, rates, seed=seed)
         self.store = Store()
         self.calls: list[tuple[str, str]] = []
+        self.held: set[Decimal] = set()
         self._broken: dict[tuple[str, str], deque[FaultKind]] = {}
         self._naked_ns = self._longest_ns = 0
         self.venue.subscribe(ACCOUNT, self._watch)
@@ -212,6 +220,8 @@ class Stage:
     def fill(self, role: str, quantity: object, price: object = "100") -> None:
         """Let the working orders of a role trade so much, the oldest first.
 
+        A price at which other orders are due lets those trade, too.
+
         Raises:
             LookupError: they have less left to fill.
         """
@@ -269,6 +279,7 @@ class Stage:
 
     def _watch(self, _report: Report) -> None:
         now_ns, held = self.venue.now_ns, self.position()
+        self.held.add(held)
         stops = (o for o in self.orders("stop") if not o.is_held and o.sign * held < 0)
         if sum(map(_leaves, stops), ZERO) >= abs(held):
             if self._naked_ns:

@@ -18,7 +18,7 @@ from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Group, Phase
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side
 from holdfast.domain.work import NS_PER_MS
-from holdfast.testing.group_books import Account, due, member_of, symbol_groups
+from holdfast.testing.group_books import Account, due, symbol_groups
 from holdfast.testing.group_link import SYMBOL, GroupLink, Seen
 
 STEPS: Final = 40
@@ -124,15 +124,14 @@ class GroupWorld(GroupLink):
 
     def replace(self) -> None:
         """Somebody wants another price or quantity for an order."""
-        active = [order for order in self.desk.active() if order.quantity is not None]
-        if not active:
+        if not (active := list(self.desk.active())):
             return
         order, nudge = self.random.choice(active), self.random.choice(_NUDGES)
         wanted: dict[str, Any] = {}
         for name in ("limit_price", "stop_price"):
             if (price := getattr(order.terms, name)) is not None:
                 wanted[name] = price + nudge
-        if self.likely(30):
+        if self.likely(30) and order.quantity is not None:
             wanted["quantity"] = order.quantity + self.random.choice((-1, 1, 2))
         if wanted:
             self.step(inputs.Replace(client_order_id=order.client_order_id, **wanted))
@@ -238,16 +237,7 @@ class GroupWorld(GroupLink):
         groups = symbol_groups(self.desk)
         if self.desk.guard.flattening or self.calls:
             return False
-        return all(g.phase in _RESTING or self._is_blocked(g) for g in groups)
-
-    def _is_blocked(self, group: Group) -> bool:
-        """Tell whether somebody's entry keeps the broker from letting a position be closed."""
-        if self.broker.capabilities.exits_share_quantity or group.contingency != "close":
-            return False
-        return any(
-            member_of(held.wire_id)[1] == "entry" and held.side is group.side
-            for held in self.books.working()
-        )
+        return all(group.phase in _RESTING for group in groups)
 
     def compare(self) -> None:
         """Compare the desk at rest with the broker's books."""
@@ -284,8 +274,6 @@ class GroupWorld(GroupLink):
             return
         guard = group.guard
         if guard is None:
-            if self._is_blocked(group):
-                return
             if group.phase is not Phase.ENTERING:
                 raise self.broken(f"{name} wants nothing and is open")
             return

@@ -54,7 +54,8 @@ def lone_exit(bench: BrokeredDesk) -> tuple[Side, Decimal]:
 @BY_CARRIER
 def test_a_stop_that_is_refused_three_times_is_given_up(kind: str, carrier: str) -> None:
     """Three refusals: the target goes first, then one exit for all of it, and people are told
-    (scenario 65)."""
+    (scenario 65).
+    """
     bench = stopless(kind, carrier)
     bench.advance(BOUND_MS)
     assert bench.calls.count(("submit", carrier)) == 3
@@ -72,7 +73,8 @@ def test_a_stop_that_is_refused_three_times_is_given_up(kind: str, carrier: str)
 @BY_CARRIER
 def test_a_refusal_that_does_not_last_is_overcome(kind: str, carrier: str) -> None:
     """Refused twice and then taken: protected within the bound, nothing flattened
-    (scenario 65)."""
+    (scenario 65).
+    """
     bench = BrokeredDesk(BROKER_KINDS[kind])
     bench.break_next("submit", carrier, NO, NO)
     bench.bracket()
@@ -86,7 +88,8 @@ def test_a_refusal_that_does_not_last_is_overcome(kind: str, carrier: str) -> No
 
 def test_a_part_is_flattened_and_the_rest_of_the_entry_goes() -> None:
     """One of three fills and its stop fails: the entry goes too, one is sold (scenario 65, a
-    partial fill with failing protection)."""
+    partial fill with failing protection).
+    """
     bench = BrokeredDesk()
     bench.break_next("submit", "stop", *[NO] * 9)
     bench.bracket()
@@ -284,7 +287,8 @@ def test_a_closed_session_stops_the_clock() -> None:
 @BY_CARRIER
 def test_a_stop_refused_as_the_market_is_closed_waits_for_the_open(kind: str, carrier: str) -> None:
     """Such a refusal is no failure: asked once a minute, never flattened, placed at the open
-    (P6)."""
+    (P6).
+    """
     bench = stopless(kind, carrier, CLOSED)
     bench.advance(20 * CLOSED_RETRY_MS)
     assert bench.group().phase == "protecting"
@@ -321,7 +325,8 @@ def test_an_exit_of_unknown_outcome_is_never_doubled() -> None:
 
 def test_an_exit_that_fills_unheard_is_never_doubled() -> None:
     """It timed out, arrived and filled, and its words were lost: flat, not flipped
-    (scenario 100)."""
+    (scenario 100).
+    """
     bench = flattening(lost(), arrives=True)
     bench.is_deaf = True
     bench.fill("exit", 3)
@@ -345,7 +350,8 @@ def test_an_exit_that_fills_unheard_is_never_doubled() -> None:
 )
 def test_a_flattening_that_fails_goes_on_until_it_is_done(answers: Sequence[Outcome]) -> None:
     """Refused, not sent or lost: never two at once, ever slower, and done in the end
-    (scenario 65)."""
+    (scenario 65).
+    """
     bench = flattening(answers)
     bench.advance(600_000)
     assert bench.working() == {"exit": 3}
@@ -459,7 +465,8 @@ def test_a_group_that_somebody_closes_is_closed_once(kind: str) -> None:
 
 def test_a_person_who_cancels_the_exit_of_a_failed_group_only_delays_it() -> None:
     """Nobody may leave a position that could not be protected half closed: another exit goes
-    out (P6)."""
+    out (P6).
+    """
     bench = flattening()
     number = next(n for n in bench.group().live if bench.order(n).role == "exit")
     bench.ask(Cancel(client_order_id=bench.order(number).client_order_id, by="ann"))

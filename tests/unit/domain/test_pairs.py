@@ -144,7 +144,8 @@ def test_exits_never_outlive_a_refused_entry(kind: str) -> None:
 @AT_NATIVE_BROKERS
 def test_an_entry_that_never_arrived_is_sent_again_with_its_exits(kind: str) -> None:
     """Proven absent, entry and exits go out again in one call under the same ids
-    (scenario 30)."""
+    (scenario 30).
+    """
     bench = BrokeredDesk(BROKER_KINDS[kind])
     bench.break_next("submit", "entry", *lost())
     bench.bracket()
@@ -205,7 +206,8 @@ def test_exits_that_the_broker_did_not_let_grow_are_added_to(kind: str) -> None:
 
 def test_what_waits_for_the_whole_entry_is_not_waited_for_too_long() -> None:
     """Exits that wait for the whole leave a part bare: its rest goes within half the bound and
-    the part is protected (P6)."""
+    the part is protected (P6).
+    """
     bench = BrokeredDesk(BROKER_KINDS["late_brackets"])
     bench.bracket(entry_timeout_ms=0)
     bench.fill("entry", 1)
@@ -265,7 +267,8 @@ def test_a_linked_exit_moves_where_somebody_wants_it(kind: str, role: str) -> No
 @LINKED
 def test_a_refused_cancel_of_an_unwanted_exit_is_repeated(kind: str) -> None:
     """A person cancels the target, the broker refuses at first: it goes in the end, and the stop
-    guards."""
+    guards.
+    """
     bench = protected(kind)
     bench.break_next("cancel", "target", Refused(text="busy"), Refused(text="busy"))
     bench.ask(Cancel(client_order_id=member(bench, "target"), by="ann"))
@@ -288,7 +291,8 @@ def test_cancelling_the_exits_of_a_position_lets_nothing_come_back(kind: str) ->
 @LINKED
 def test_more_than_is_due_is_taken_back_after_a_moment(kind: str) -> None:
     """Somebody sells one past all desks: the broker's exits are for two in the end
-    (scenario 76)."""
+    (scenario 76).
+    """
     bench = protected(kind)
     bench.ask(SeenElsewhere(symbol="X", quantity=Decimal(-1)))
     bench.advance(4_900)
@@ -301,7 +305,8 @@ def test_more_than_is_due_is_taken_back_after_a_moment(kind: str) -> None:
 @LINKED
 def test_pairs_survive_a_crash(kind: str) -> None:
     """The desk is folded anew while its entry is partly filled: protected to the unit
-    (scenario 85)."""
+    (scenario 85).
+    """
     bench = BrokeredDesk(BROKER_KINDS[kind])
     bench.bracket()
     bench.fill("entry", 1)

@@ -44,6 +44,7 @@ from holdfast.wiring import OrderManager
 
 WHO: dict[str, Any] = {"by": "ann", "reason": "a test"}
 LIMIT: dict[str, Any] = {"symbol": "TSLA", "side": "buy", "quantity": "5", "order_type": "limit"}
+PAIR: dict[str, Any] = {"limit_price": "300", "stop_price": "9"}
 BUY: dict[str, Any] = {**LIMIT, "limit_price": "250", "client_order_id": "mine"}
 
 
@@ -145,7 +146,15 @@ def test_every_method_answers(path: Path) -> None:
         "kill": WHO,
         "release": WHO,
         "close-breaker": WHO,
+        "bracket": {"symbol": "TSLA", "side": "buy", "quantity": 1, "stop_loss_price": "9"},
+        "oco": {**PAIR, "symbol": "TSLA", "side": "sell", "quantity": 1},
+        "close": {"symbol": "TSLA"},
+        "protect": {"symbol": "TSLA", "stop_price": "9"},
+        "group": {"group": 1},
+        "close-group": {"group": 1, **WHO},
     }
+    # An order with nothing open, and nothing that could be closed.
+    refused = {"resolve", "oco", "close", "protect"}
 
     async def case() -> None:
         async with owned(path) as owner:
@@ -153,8 +162,8 @@ def test_every_method_answers(path: Path) -> None:
             for method in METHODS:
                 try:
                     answer = await owner.ask(method, **given.get(method, {}))
-                except InputError as error:
-                    assert method == "resolve", error  # noqa: PT017 - an order with nothing open
+                except HoldfastError as error:
+                    assert method in refused, error  # noqa: PT017 - the others answer
                 else:
                     json.dumps(answer)
 

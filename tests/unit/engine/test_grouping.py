@@ -300,6 +300,7 @@ async def test_a_group_is_closed_under_any_of_its_names() -> None:
         assert working(broker) == {"g1.exit.1": 3}
         broker.fill(f"{EPOCH}-main-g1.exit.1", 3, "99")
         closed = await manager.wait_group(held.group_id)
+        assert await manager.wait_group(held.group, "protected") == closed
         with pytest.raises(OrderStatusError, match="no group 9"):
             await manager.close_group(9, by="ann", reason="news")
         with pytest.raises(OrderStatusError, match="no group 'other'"):
@@ -330,19 +331,23 @@ async def test_a_wait_ends_by_time_by_a_check_or_with_what_cannot_be() -> None:
     broker = ScriptedBroker()
     async with open_desk(broker) as manager:
         group = await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
+        accepted = await manager.wait_group(
+            group.group, lambda view: view.entry.status is Status.OPEN
+        )
+        assert len(accepted.history) == 1
         with pytest.raises(WaitTimeout, match="entering after 1 s and not protected"):
             await manager.wait_group(group.group, "protected", timeout=1)
+        assert not manager._runner._watchers
         with pytest.raises(InputError, match="until is 'open'"):
             await manager.wait_group(group.group, "open")
         with pytest.raises(ZeroDivisionError):
-            await manager.wait_group(group.group, lambda _: 1 / 0)  # type: ignore[arg-type]  # raises
+            await manager.wait_group(group.group, lambda view: bool(1 / view.exited))
         await manager.cancel_order(ENTRY)
         await manager.wait_group(group.group, lambda view: view.is_closed)
         await long(manager, broker)
         pair = await manager.place_oco_order("TSLA", "sell", 1, limit_price="110", stop_price="95")
         with pytest.raises(InputError, match="has no entry"):
             await manager.wait_group(pair.group, "entered")
-        assert not manager._runner._watchers
 
 
 @virtual

@@ -1,0 +1,196 @@
+"""Groups where the journal cannot be written, and where a desk is shut down."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from holdfast.domain.effects import CancelOrder, SubmitOrder
+from holdfast.domain.reports import RefusalCode, Refused
+from holdfast.domain.values import OrderType, Status
+from holdfast.engine.desk_parts import Options
+from holdfast.errors import Closed, Halted, JournalUnwritable, OrderRefused
+from holdfast.journal.memory import MemoryJournal
+from holdfast.testing.scripted import EPOCH, INSTRUMENTS, ScriptedBroker, open_desk
+from holdfast.testing.world import virtual, virtual_clock
+from holdfast.wiring import OrderManager
+
+TERMS: dict[str, Any] = {
+    "entry_price": "100",
+    "stop_loss_price": "95",
+    "take_profit_price": "110",
+}
+ENTRY = f"{EPOCH}-main-g1.entry.1"
+
+
+async def enter(manager: OrderManager, broker: ScriptedBroker, filled: int) -> None:
+    """Have a bracket over three units of which so many are filled."""
+    await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
+    await manager.wait(ENTRY, "accepted")
+    broker.fill(ENTRY, filled, "100")
+
+
+def working(broker: ScriptedBroker) -> list[str]:
+    """Return what works at the broker, by the end of the wire id."""
+    return [
+        wire_id.rpartition("-")[2]
+        for wire_id, shown in broker.orders.items()
+        if shown.status in {Status.OPEN, Status.PARTIAL_FILL}
+    ]
+
+
+@asynccontextmanager
+async def halted(
+    folder: Path, broker: ScriptedBroker, *, refused: int = 1_000
+) -> AsyncIterator[OrderManager]:
+    """Open a desk that holds a protected bracket over three units and has lost its disk."""
+    journal = MemoryJournal()
+    manager = await OrderManager.start(
+        journal=journal,
+        broker=broker,
+        clock=virtual_clock(),
+        options=Options(
+            instruments=INSTRUMENTS, epoch=EPOCH, emergency_path=folder / "emergency.jsonl"
+        ),
+    )
+    await enter(manager, broker, 3)
+    await manager.wait_group(1, "protected")
+    await asyncio.sleep(1)
+    journal.fail_at(manager._runner.durable_seq + 1, recoveries_refused=refused)
+    with pytest.raises(JournalUnwritable):
+        await manager.place_market_order("BTC-USD", "buy", 1)
+    broker.calls.clear()
+    try:
+        yield manager
+    finally:
+        await manager.shutdown()
+
+
+def test_getting_out_goes_past_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    """No bracket is taken; once its exits are cancelled a position can be closed (87, P7)."""
+
+    @virtual
+    async def case() -> None:
+        broker = ScriptedBroker()
+        async with halted(tmp_path, broker) as manager:
+            with pytest.raises(Halted):
+                await manager.place_bracket_order("BTC-USD", "buy", 1, **TERMS)
+            with pytest.raises(Halted):
+                await manager.close_position("TSLA", method="limit", limit_price="101")
+            with pytest.raises(OrderRefused, match="0 can still be closed"):
+                await manager.close_position("TSLA")
+            results = await manager.cancel_position_orders("TSLA", kinds=("stop", "target"))
+            await asyncio.sleep(0.1)
+            group = await manager.close_position("TSLA", strategy="exit")
+            assert working(broker) == [group.members[0].client_order_id.rpartition("-")[2]]
+
+        assert [each.outcome for each in results] == ["pending", "pending"]
+        [sent] = broker.sent(SubmitOrder)
+        assert (sent.terms.order_type, sent.terms.quantity) == (OrderType.MARKET, 3)
+        assert sent.terms.reduce_only
+        assert len(broker.sent(CancelOrder)) == 2
+        assert (group.group, group.owed, group.side, group.strategy) == (0, 3, "sell", "exit")
+
+    case()
+
+
+def test_after_the_halt_the_exit_belongs_to_the_desk(tmp_path: Path) -> None:
+    """What went out past the journal is counted, and nothing is closed twice (P2, P7)."""
+
+    @virtual
+    async def case() -> None:
+        broker = ScriptedBroker()
+        async with halted(tmp_path, broker, refused=4) as manager:
+            await manager.cancel_position_orders("TSLA", kinds=("stop", "target"))
+            await asyncio.sleep(0.1)
+            group = await manager.close_position("TSLA")
+            sent = group.members[0].client_order_id
+            broker.fill(sent, 3, "99")
+            await asyncio.sleep(60)
+            assert (await manager.positions())["TSLA"].quantity == 0
+            assert (await manager.order(sent)).status is Status.FILLED
+            assert (await manager.group(1)).is_closed
+            assert working(broker) == []
+
+        assert len([each for each in broker.sent(SubmitOrder) if "exit" in each.wire_id]) == 0
+
+    case()
+
+
+@pytest.mark.parametrize("mode", ["leave", "cancel"])
+def test_a_shutdown_leaves_protection_standing(mode: Literal["leave", "cancel"]) -> None:
+    """The entry's rest goes with "cancel"; stop and target stay in either case (scenario 112)."""
+
+    @virtual
+    async def case() -> None:
+        broker = ScriptedBroker()
+        async with open_desk(broker) as manager:
+            await enter(manager, broker, 2)
+            await manager.wait_group(1, "protected")
+            await asyncio.sleep(1)
+            await manager.shutdown(mode)
+        entry = ["g1.entry.1"] if mode == "leave" else []
+        assert working(broker) == [*entry, "g1.stop.1", "g1.target.1"]
+
+    case()
+
+
+@virtual
+async def test_a_shutdown_that_flattens_leaves_nothing() -> None:
+    """Exits are cancelled, then the position is closed once (scenario 112)."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        await enter(manager, broker, 3)
+        await manager.wait_group(1, "protected")
+        await asyncio.sleep(1)
+        ending = asyncio.create_task(manager.shutdown("flatten", timeout=60))
+        await asyncio.sleep(5)
+        [exit_id] = working(broker)
+        broker.fill(f"{EPOCH}-main-{exit_id}", 3, "99")
+        await ending
+
+    assert working(broker) == []
+    assert sum(each.reducing and "g1" not in each.wire_id for each in broker.sent(SubmitOrder)) == 1
+
+
+@virtual
+async def test_a_shutdown_waits_for_protection_that_is_on_its_way() -> None:
+    """A stop that was refused once is tried again before the desk closes (P6)."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
+        await manager.wait(ENTRY, "accepted")
+        broker.script("submit", Refused(text="not now", code=RefusalCode.OTHER))
+        broker.fill(ENTRY, 3, "100")
+        await asyncio.sleep(0.05)
+        assert "g1.stop.2" not in working(broker)
+        ending = asyncio.create_task(manager.shutdown())
+        await asyncio.sleep(0)
+        with pytest.raises(Closed, match="no new orders"):
+            await manager.place_bracket_order("BTC-USD", "buy", 1, **TERMS)
+        await ending
+
+    assert "g1.stop.2" in working(broker)
+
+
+@virtual
+async def test_a_group_that_is_left_unprotected_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """The log says which, how much of it is covered, and that the next start goes on (112)."""
+    broker = ScriptedBroker()
+    refusals = [Refused(text="not now", code=RefusalCode.OTHER)] * 50
+    async with open_desk(broker) as manager:
+        await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
+        await manager.wait(ENTRY, "accepted")
+        broker.script("submit", *refusals)
+        broker.fill(ENTRY, 3, "100")
+        await asyncio.sleep(1)
+        with caplog.at_level(logging.WARNING, "holdfast.manager"):
+            await manager.shutdown(timeout=1)
+
+    [said] = [each for each in caplog.messages if "group" in each]
+    assert said.startswith(f"group {EPOCH}-main-g1 in TSLA is left flattening")
+    assert "0 of 3 covered" in said
