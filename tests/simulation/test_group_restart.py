@@ -212,8 +212,9 @@ class World:
             elif orders and what == "move":
                 order = draw.choice(orders)
                 price = "stop_price" if order.stop_price is not None else "limit_price"
-                moved = getattr(order, price) + draw.choice((-1, 1))
-                await manager.replace_order(order.client_order_id, **{price: moved})
+                if (now := getattr(order, price)) is not None:
+                    moved = now + draw.choice((-1, 1))
+                    await manager.replace_order(order.client_order_id, **{price: moved})
         except HoldfastError:
             pass
 

@@ -1,6 +1,8 @@
 """Brackets: an entry, and exits for exactly what it filled, at every kind of broker."""
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.inputs import Cancel
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
-from holdfast.domain.reports import NotSent, RefusalCode, Refused
+from holdfast.domain.reports import NotSent, Outcome, RefusalCode, Refused
 from holdfast.domain.values import Side, Status
 from holdfast.errors import (
     AmountError,
@@ -30,7 +32,7 @@ def both(quantity: object) -> dict[str, Decimal]:
     return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
-def at(kind: str, **driver: object) -> BrokeredDesk:
+def at(kind: str, **driver: Any) -> BrokeredDesk:
     """A desk at a kind of broker."""
     return BrokeredDesk(BROKER_KINDS[kind], **driver)
 
@@ -180,7 +182,7 @@ def test_the_link_is_kept_until_the_stop_is_confirmed_gone(kind: str, failure: s
     bench = at(kind)
     bench.bracket()
     bench.fill("entry", 3)
-    failures = {
+    failures: dict[str, Sequence[Outcome]] = {
         "refused": [Refused(text="busy")] * 2,
         "lost": lost(2),
         "not_sent": [NotSent(text="429")] * 2,
@@ -380,7 +382,7 @@ def test_a_price_that_is_no_tick_at_all_is_refused() -> None:
         ({"entry_timeout_ms": 1.5}, "entry_timeout_ms is 1.5"),
     ],
 )
-def test_what_is_no_bracket_is_refused_whole(terms: dict[str, object], message: str) -> None:
+def test_what_is_no_bracket_is_refused_whole(terms: dict[str, Any], message: str) -> None:
     """A bracket that contradicts itself is refused, and no group begins."""
     bench = at("plain")
     before = len(bench.events)
@@ -459,7 +461,7 @@ def test_a_repeated_bracket_is_the_first_one(name: str) -> None:
         {"entry_price": "99"},
     ],
 )
-def test_the_same_key_for_another_bracket_is_a_conflict(other: dict[str, object]) -> None:
+def test_the_same_key_for_another_bracket_is_a_conflict(other: dict[str, Any]) -> None:
     """Another entry or other exits under a key that is taken: refused, nothing sent
     (scenario 35).
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ BY_CARRIER = pytest.mark.parametrize(("kind", "carrier"), CARRIERS)
 
 
 def stopless(
-    kind: str = "plain", carrier: str = "stop", refusal: Outcome = NO, **driver: object
+    kind: str = "plain", carrier: str = "stop", refusal: Outcome = NO, **driver: Any
 ) -> BrokeredDesk:
     """A desk with a filled bracket at a broker that refuses every stop."""
     bench = BrokeredDesk(BROKER_KINDS[kind], **driver)
@@ -191,7 +192,7 @@ def test_failures_far_apart_are_not_in_a_row() -> None:
 # The clock.
 
 
-def slow(**driver: object) -> BrokeredDesk:
+def slow(**driver: Any) -> BrokeredDesk:
     """A desk with a filled bracket whose stop waits at the broker without an answer of use."""
     rules = policies(attempts_max=1_000_000, **driver)  # type: ignore[arg-type]  # rules by name
     bench = BrokeredDesk(policies=rules)

@@ -1,6 +1,7 @@
 """Money always counts: claims, busts, late and surplus trades, and several groups on one symbol."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def protected(kind: str = "plain", side: str = "buy") -> BrokeredDesk:
     return bench
 
 
-def entry_of(bench: BrokeredDesk, group: int = 1) -> dict[str, object]:
+def entry_of(bench: BrokeredDesk, group: int = 1) -> dict[str, Any]:
     """Name the entry of a group in a report that is built by hand."""
     order = bench.order(bench.group(group).entry)
     return {

@@ -1,9 +1,11 @@
 """Who cancels everything leaves protection standing, unless told otherwise or flattening."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from holdfast.domain import events as e
 from holdfast.domain.inputs import (
     Cancel,
     CancelAll,
@@ -14,6 +16,7 @@ from holdfast.domain.inputs import (
     StopFlatten,
 )
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.order import Order
 from holdfast.domain.policies import Limits, Policies, StaleRules
 from holdfast.domain.reports import Refused
 from holdfast.domain.values import Side
@@ -29,7 +32,7 @@ def both(quantity: object) -> dict[str, Decimal]:
     return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
-def protected(kind: str = "plain", **driver: object) -> BrokeredDesk:
+def protected(kind: str = "plain", **driver: Any) -> BrokeredDesk:
     """A desk with a filled bracket and a plain entry that rests."""
     bench = BrokeredDesk(BROKER_KINDS[kind], **driver)
     bench.bracket()
@@ -39,10 +42,15 @@ def protected(kind: str = "plain", **driver: object) -> BrokeredDesk:
     return bench
 
 
+def member(bench: BrokeredDesk, role: str) -> Order:
+    """Return the order in a role that may still trade."""
+    found = [bench.order(number) for number in bench.group().live]
+    return next(one for one in found if one.role == role and one.is_exposed)
+
+
 def name(bench: BrokeredDesk, role: str) -> str:
     """Return the client order id of the order in a role that may still trade."""
-    found = [bench.order(number) for number in bench.group().live]
-    return next(one.client_order_id for one in found if one.role == role and one.is_exposed)
+    return member(bench, role).client_order_id
 
 
 def entries(bench: BrokeredDesk) -> int:
@@ -194,7 +202,7 @@ def test_who_cancels_a_stop_keeps_the_target(kind: str) -> None:
     bench.advance(60_000)
     assert bench.working() == {"target": 3}
     assert bench.sent("exit") == []
-    dropped = [event for event in bench.events if type(event).__name__ == "GroupExitChanged"]
+    dropped = [event for event in bench.events if isinstance(event, e.GroupExitChanged)]
     assert [(one.role, one.exit, one.by, one.reason) for one in dropped] == [
         ("stop", None, "ann", "I watch it")
     ]
@@ -221,7 +229,7 @@ def test_a_person_moves_a_stop(kind: str) -> None:
     bench = BrokeredDesk(BROKER_KINDS[kind])
     bench.bracket()
     bench.fill("entry", 2)
-    bench.replace(bench.desk.find(name(bench, "stop")).number, stop_price="96")  # type: ignore[union-attr]  # it works
+    bench.replace(member(bench, "stop").number, stop_price="96")
     bench.talk()
     bench.fill("entry", 1)
     bench.advance(30_000)
@@ -233,7 +241,7 @@ def test_a_person_moves_a_stop(kind: str) -> None:
 def test_nobody_sizes_an_exit_by_hand() -> None:
     """Its quantity follows from what its group holds: refused, with what to do instead."""
     bench = protected()
-    decision = bench.replace(bench.desk.find(name(bench, "stop")).number, quantity="1")  # type: ignore[union-attr]  # it works
+    decision = bench.replace(member(bench, "stop").number, quantity="1")
     assert isinstance(decision.error, InputError)
     assert "close a part of the position" in str(decision.error)
     assert decision.effects == []

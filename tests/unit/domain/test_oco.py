@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -29,11 +31,11 @@ def both(quantity: object) -> dict[str, Decimal]:
     return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
-def oco(bench: BrokeredDesk, side: str = "sell", quantity: str = "3", **terms: object) -> Decision:
+def oco(bench: BrokeredDesk, side: str = "sell", quantity: str = "3", **terms: Any) -> Decision:
     """Ask for a target at 110 and a stop at 95, or mirrored."""
     target, stop = ("110", "95") if side == "sell" else ("90", "105")
     wanted = {"limit_price": target, "stop_price": stop} | terms
-    return bench.ask(PlaceOco(symbol="X", side=side, quantity=quantity, **wanted))  # type: ignore[arg-type]  # each by its own name
+    return bench.ask(PlaceOco(symbol="X", side=side, quantity=quantity, **wanted))
 
 
 def guarded(kind: str = "plain", side: str = "sell") -> BrokeredDesk:
@@ -246,7 +248,7 @@ def test_an_unknown_symbol_or_a_bad_quantity_is_refused() -> None:
     pair = PlaceOco(symbol="Y", side="sell", quantity="3", limit_price="110", stop_price="95")
     untouched(bench, lambda: bench.ask(pair), UnknownSymbolError)
     for quantity in ("0", "-1", "1.5", "many"):
-        untouched(bench, lambda quantity=quantity: oco(bench, quantity=quantity), InputError)
+        untouched(bench, partial(oco, bench, quantity=quantity), InputError)
 
 
 # One key, one pair.

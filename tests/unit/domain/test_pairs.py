@@ -1,6 +1,7 @@
 """Exits that the broker ties together: watched, waited for, and put right where it does not."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from holdfast.domain.inputs import (
     PlaceOco,
     SeenElsewhere,
 )
+from holdfast.domain.order import Order
 from holdfast.domain.policies import GroupRules, Limits, Policies
 from holdfast.domain.reports import Accepted, Child, Refused
 from holdfast.domain.values import Status
@@ -29,7 +31,7 @@ def both(quantity: object) -> dict[str, Decimal]:
     return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
-def protected(kind: str, **driver: object) -> BrokeredDesk:
+def protected(kind: str, **driver: Any) -> BrokeredDesk:
     """A desk with a bracket whose entry of three is filled."""
     bench = BrokeredDesk(BROKER_KINDS[kind], **driver)
     bench.bracket()
@@ -38,11 +40,10 @@ def protected(kind: str, **driver: object) -> BrokeredDesk:
     return bench
 
 
-def member(bench: BrokeredDesk, role: str) -> str:
-    """Return the client order id of the order in a role that may still trade."""
-    group = bench.group()
-    found = [bench.order(number) for number in group.live]
-    return next(one.client_order_id for one in found if one.role == role and one.is_exposed)
+def member(bench: BrokeredDesk, role: str) -> Order:
+    """Return the order in a role that may still trade."""
+    found = [bench.order(number) for number in bench.group().live]
+    return next(one for one in found if one.role == role and one.is_exposed)
 
 
 def native(per: str = "per_fill") -> DeskDriver:
@@ -110,7 +111,7 @@ def test_children_that_the_answer_does_not_name_are_asked_for() -> None:
 
 
 def test_children_that_the_broker_has_not_are_failed_and_replaced_by_others() -> None:
-    """Its entry was taken without its exits: proven absent they fail, others guard its fill (P6)."""
+    """Its entry was taken without its exits: proven absent, others guard its fill (P6)."""
     bench = native()
     bench.answer(Accepted(broker_order_id="B3"), number=3)
     for _ in range(40):
@@ -252,8 +253,7 @@ def test_a_linked_exit_moves_where_somebody_wants_it(kind: str, role: str) -> No
     """A replaced price is in force at the broker in the end, for all units, and never naked."""
     bench = protected(kind)
     price = {"stop_price": "96"} if role == "stop" else {"limit_price": "111"}
-    name = member(bench, role)
-    bench.replace(bench.desk.find(name).number, **price)
+    bench.replace(member(bench, role).number, **price)
     bench.talk()
     bench.advance(30_000)
     assert bench.working() == both(3)
@@ -271,7 +271,7 @@ def test_a_refused_cancel_of_an_unwanted_exit_is_repeated(kind: str) -> None:
     """
     bench = protected(kind)
     bench.break_next("cancel", "target", Refused(text="busy"), Refused(text="busy"))
-    bench.ask(Cancel(client_order_id=member(bench, "target"), by="ann"))
+    bench.ask(Cancel(client_order_id=member(bench, "target").client_order_id, by="ann"))
     bench.advance(60_000)
     assert bench.working() == {"stop": 3}
     assert bench.group().phase == "protected"

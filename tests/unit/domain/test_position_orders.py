@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -47,19 +48,19 @@ def holding(kind: str = "plain", quantity: object = 3, side: str = "buy") -> Bro
     return bench
 
 
-def add_stop(bench: BrokeredDesk, price: object = "95", **terms: object) -> Decision:
+def add_stop(bench: BrokeredDesk, price: object = "95", **terms: Any) -> Decision:
     """Want a stop for the position."""
-    return bench.ask(Protect(symbol="X", role="stop", stop_price=price, **terms))  # type: ignore[arg-type]  # each by its own name
+    return bench.ask(Protect(symbol="X", role="stop", stop_price=price, **terms))
 
 
-def add_target(bench: BrokeredDesk, price: object = "110", **terms: object) -> Decision:
+def add_target(bench: BrokeredDesk, price: object = "110", **terms: Any) -> Decision:
     """Want a target for the position."""
-    return bench.ask(Protect(symbol="X", role="target", limit_price=price, **terms))  # type: ignore[arg-type]  # each by its own name
+    return bench.ask(Protect(symbol="X", role="target", limit_price=price, **terms))
 
 
-def close(bench: BrokeredDesk, quantity: object = None, **terms: object) -> Decision:
+def close(bench: BrokeredDesk, quantity: object = None, **terms: Any) -> Decision:
     """Close the position or a part of it."""
-    return bench.ask(ClosePosition(symbol="X", quantity=quantity, by="ann", **terms))  # type: ignore[arg-type]  # each by its own name
+    return bench.ask(ClosePosition(symbol="X", quantity=quantity, by="ann", **terms))
 
 
 def untouched(bench: BrokeredDesk, ask: Callable[[], object], error: type[Exception]) -> str:
@@ -242,11 +243,11 @@ def test_without_a_position_there_is_nothing_to_protect() -> None:
         ({"role": "entry", "limit_price": "110"}, "give stop or target"),
     ],
 )
-def test_what_is_no_protection_is_refused(terms: dict[str, str], message: str) -> None:
+def test_what_is_no_protection_is_refused(terms: dict[str, Any], message: str) -> None:
     """A wish that contradicts itself changes nothing."""
     bench = holding()
-    ask = lambda: bench.ask(Protect(symbol="X", **terms))  # type: ignore[arg-type]  # noqa: E731 - wrong on purpose, and short
-    assert message in untouched(bench, ask, InputError)
+    wrong = Protect(symbol="X", **terms)
+    assert message in untouched(bench, lambda: bench.ask(wrong), InputError)
 
 
 def test_a_broker_that_holds_units_for_one_exit_takes_one() -> None:

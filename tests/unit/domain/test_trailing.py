@@ -1,6 +1,7 @@
 """Stops that follow the market: the broker's own, or moved by the desk where it has none."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ EMULATED = {
 AT_EMULATED = pytest.mark.parametrize("kind", EMULATED)
 
 
-def trailing(kind: str = "replaces", side: str = "buy", **terms: object) -> BrokeredDesk:
+def trailing(kind: str = "replaces", side: str = "buy", **terms: Any) -> BrokeredDesk:
     """A desk with a bracket of three at 100, filled, whose stop trails by two."""
     bench = BrokeredDesk(EMULATED[kind], instruments=(Instrument.of("X", tick="0.25"),))
     bench.bracket(side, **({"stop_loss_price": None, "trail": "2"} | terms))
