@@ -150,7 +150,7 @@ def test_an_entry_that_never_fills_leaves_nothing(kind: str, by: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(LATE))
 def test_a_part_whose_exits_wait_is_protected_by_our_own(kind: str) -> None:
-    """The rest of the entry is cancelled before the bound; one pair for the part stands (P6, 63)."""
+    """The rest of the entry is cancelled before the bound; one pair stands for the part (63)."""
 
     @virtual
     async def case() -> None:

@@ -77,7 +77,7 @@ def test_a_stop_that_is_refused_three_times_closes_the_position_once(kind: str) 
 
 @AT_OWN_STOPS
 def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) -> None:
-    """One of three, no stop, and another fill on the way: the entry ends, two are closed (63, 65)."""
+    """One of three, no stop, another fill on the way: the entry ends, two are closed (63, 65)."""
 
     @virtual
     async def case() -> None:
@@ -85,11 +85,10 @@ def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) 
         async with stage.desk() as manager:
             stage.break_next("submit", "stop", *[_K.REFUSED] * 3)
             stage.break_next("cancel", "entry", _K.REFUSED)
-            await stage.bracket(manager, entry_timeout=0)
+            group = await stage.bracket(manager, entry_timeout=0)
             await asyncio.sleep(1)
             stage.fill("entry", 1)
-            while not stage.sent("cancel", "entry"):
-                await asyncio.sleep(0.01)
+            await manager.wait_group(group.group, lambda now: now.phase is Phase.FLATTENING)
             stage.fill("entry", 1)
             await asyncio.sleep(2 * REST_S)
             await check_gone(stage, manager)
@@ -99,11 +98,33 @@ def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) 
     case()
 
 
+@pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
+def test_a_target_that_is_refused_leaves_its_stop_and_is_told_of(kind: str) -> None:
+    """Three refusals: nothing is naked, nothing is flattened, and people hear of it (65)."""
+
+    @virtual
+    async def case() -> None:
+        stage = Stage(kind)
+        async with stage.desk() as manager:
+            stage.break_next("submit", "target", *[_K.REFUSED] * 3)
+            await stage.bracket(manager)
+            await asyncio.sleep(1)
+            stage.fill("entry", 3)
+            await asyncio.sleep(REST_S)
+            assert (stage.position(), stage.working()) == (3, {"stop": 3})
+            assert "TARGET_REFUSED" in alerts(stage)
+            assert stage.sent("submit", "target") == 3
+            await stage.check_books(manager)
+        assert (stage.sent("submit", "exit"), stage.naked_s < 1) == (0, True)
+
+    case()
+
+
 @AT_OWN_STOPS
 @pytest.mark.parametrize("fault", CALL_FAULTS)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_stop_whose_call_fails_is_placed_once(kind: str, fault: FaultKind, times: int) -> None:
-    """Lost before or after it arrived, late, refused: at last just one stop, no exit (65, P2, P6)."""
+    """Lost before or after it arrived, late, refused: at last just one stop (65, P2, P6)."""
 
     @virtual
     async def case() -> None:
@@ -161,7 +182,7 @@ def test_an_exit_whose_replace_fails_comes_to_its_size(
 @pytest.mark.parametrize("fault", FACES["report"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_report_may_be_lost_late_repeated_or_out_of_turn(kind: str, fault: FaultKind) -> None:
-    """Whichever report of a whole life it is, and the next one as well: the same end (70, 72, 73)."""
+    """Whichever report of a whole life it is, and the next one too: the same end (70, 72, 73)."""
 
     @virtual
     async def case(first: int, count: int) -> None:
@@ -209,9 +230,11 @@ class Leaving:
     async def leave(self, manager: OrderManager, group: int) -> None:
         """Somebody closes the group or the position, the switch is engaged, or the stop fails."""
         is_whole = not self.stage.orders("entry")  # what an entry fills later is not closed
-        ways = ("group", "position", "kill", "flatten") if is_whole else ("group", "kill", "flatten")
+        ways = (
+            ("group", "position", "kill", "flatten") if is_whole else ("group", "kill", "flatten")
+        )
         how = self.draw.choice(ways)
-        words = {"by": "ann", "reason": "out"}
+        words: dict[str, Any] = {"by": "ann", "reason": "out"}
         if how == "group":
             await manager.close_group(group, **words)
         elif how == "position":
@@ -285,10 +308,10 @@ class Race:
 
     async def act(self, manager: OrderManager, what: str) -> None:
         """Do one of the three; what comes too late is refused, and that is fine."""
-        (order,) = self.stage.orders(self.role)[-1:] or [None]
-        if order is None:
+        working = self.stage.orders(self.role)
+        if not working:
             return
-        name = order.wire_id.partition("~")[0]
+        name = working[-1].wire_id.partition("~")[0]
         price = {"entry": "99.75", "stop": "96", "target": "109"}[self.role]
         field = "stop_price" if self.role == "stop" else "limit_price"
         try:
@@ -316,7 +339,7 @@ class Race:
             await asyncio.sleep(3 * REST_S)
             held = stage.position()
             kept = {"stop", "target"} - {role}
-            assert stage.working() == ({name: held for name in kept} if held else {})
+            assert stage.working() == (dict.fromkeys(kept, held) if held else {})
             await stage.check_books(manager)
 
     def lose(self) -> None:

@@ -297,12 +297,21 @@ def _protect(desk: "Desk", group: Group, due: Decimal) -> int | None:
     else:
         looks = [moves_ns, _drop_unwanted(desk, group)]
         looks += [level(desk, group, slot, due, attempts_max) for slot in placeable(desk, group)]
-    target = group.slot(TARGET)
-    is_lost = target.exit is not None and target.failures >= attempts_max
-    if is_lost and target is not group.guard and group.phase is Phase.PROTECTED:
-        text = f"group {group.group} has its stop and no target: {target.text}"
-        raise_once(desk, TARGET_REFUSED, text, group.symbol)
+    _tell_of_lost_target(desk, group, attempts_max)
     return earliest(*looks)
+
+
+def _tell_of_lost_target(desk: "Desk", group: Group, attempts_max: int) -> None:
+    """Tell people that a position has its stop and no target: it failed, or has no room there."""
+    target = group.slot(TARGET)
+    if target.exit is None or target is group.guard or group.phase is not Phase.PROTECTED:
+        return
+    may_rest = is_pairing(desk, group) or target in placeable(desk, group)
+    is_lost = target.failures >= attempts_max
+    if is_lost or not (may_rest or members(desk, group, TARGET)):
+        why = target.text or "the broker lets one exit rest"
+        text = f"group {group.group} has its stop and no target: {why}"
+        raise_once(desk, TARGET_REFUSED, text, group.symbol)
 
 
 def _drop_needless(desk: "Desk", group: Group) -> int | None:

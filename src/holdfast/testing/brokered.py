@@ -45,12 +45,18 @@ CALLS_MAX: Final = 1_000
 _CALLS: Final = {SubmitOrder: "submit", CancelOrder: "cancel", ReplaceOrder: "replace"}
 
 
+class DiedError(Exception):
+    """The process that a test wanted to die has died."""
+
+
 class BrokeredDesk(DeskDriver):
     """A desk with its broker; quantities as decimal strings or numbers, times in milliseconds.
 
     `calls` are the kind and role of every call that was carried out or broken, oldest first.
     While it `is_deaf` the stream's words are lost, while it `is_blind` no question is answered.
-    `early` names roles whose orders trade whole on arrival, told before the answer, at a price.
+    Before the call number `dies_before`, or after number `dies_after`, its process dies: see
+    `DiedError` and `crash`. `early` names roles whose orders trade whole on arrival, told before
+    the answer, at a price.
     """
 
     def __init__(self, capabilities: Capabilities | None = None, **driver: Any) -> None:
@@ -61,6 +67,7 @@ class BrokeredDesk(DeskDriver):
         self.is_deaf = False
         self.is_blind = False
         self.early: dict[str, Decimal] = {}
+        self.dies_before = self.dies_after = 0
         self._broken: dict[tuple[str, str], list[tuple[Outcome, bool]]] = {}
         self._done = 0
         super().__init__(capabilities=can, **driver)
@@ -93,6 +100,7 @@ class BrokeredDesk(DeskDriver):
         """
         if not told:
             self.broker.words.clear()
+        self.dies_before = self.dies_after = 0
         self._done = len(self.effects)
         self.now_ns += down_ms * NS_PER_MS
         self.desk = Desk(self.settings, self.refolded().state)
@@ -246,6 +254,8 @@ class BrokeredDesk(DeskDriver):
             return
         call = (_CALLS[type(effect)], self.order(effect.number).role)
         self.calls.append(call)
+        if len(self.calls) == self.dies_before:
+            raise DiedError
         broken = self._broken.get(call)
         if broken:
             outcome, arrives = broken.pop(0)
@@ -254,6 +264,8 @@ class BrokeredDesk(DeskDriver):
         else:
             outcome = self.broker.call(effect)
             self._trade_early(call, outcome)
+        if len(self.calls) == self.dies_after:
+            raise DiedError
         answer = inputs.Answer(
             number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
         )

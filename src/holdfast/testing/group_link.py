@@ -2,11 +2,11 @@
 
 Everything follows from a source of chance, so that a seed replays it. Time is virtual.
 
-Time unprotected is what an entry filled and no working order of its group covered, by the broker's
-books. `spent` counts all of it. `counted` leaves out the time in which the market was closed, the
-desk was down, or a request, an answer or a word of the stream was outstanding or lost and not
-settled yet, or the market had been closed when the desk last tried: the rest is time that the desk
-let pass by its own choice.
+Time unprotected is how long units that an entry filled were covered by no working order of their
+group, by the broker's books. `spent` counts all of it. `counted` leaves out the time in which the
+market was closed, or had been when the desk last tried, the desk was down, an exit at the market
+waited there for somebody to trade with, or a request, an answer or a word of the stream was
+outstanding, or lost and not settled yet: the rest is time that the desk let pass by its own choice.
 """
 
 from decimal import Decimal
@@ -14,7 +14,7 @@ from random import Random
 from typing import Final
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from holdfast.domain import events as e
 from holdfast.domain import inputs
@@ -22,7 +22,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import Effect, LookupOrder, SubmitOrder
 from holdfast.domain.flattening import CLOSED_RETRY_MS
-from holdfast.domain.group import EXIT, STOP, UNDO, Cause, Group, Phase
+from holdfast.domain.group import ENTRY, EXIT, STOP, UNDO, Cause, Group, Phase
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
@@ -37,9 +37,11 @@ from holdfast.testing.model_broker import Held, ModelBroker
 # Shorter than the absence grace: a request that is older has arrived or never will.
 IN_FLIGHT_MS_MAX: Final = 8_000
 SYMBOL: Final = "X"
+# How long anything takes one way where all goes well: a round trip is two of it.
+WAY_MS: Final = 10
 SETTINGS: Final = Settings(policies=Policies(limits=Limits.none()))
 _FATES: Final = ("done",) * 7 + ("lost", "silent", "no", "not_sent", "late", "twice")
-_WAYS_OUT: Final = frozenset({EXIT, UNDO})
+WAYS_OUT: Final = frozenset({EXIT, UNDO})
 _DECODER: Final = msgspec.json.Decoder(e.AnyEvent)
 
 
@@ -48,8 +50,15 @@ class GroupsBrokenError(AssertionError):
 
 
 class Seen(Struct, kw_only=True):
-    """What a world showed: times in nanoseconds, the rest counted."""
+    """What one world or many showed: times in nanoseconds, the longest; the rest counted.
 
+    `entered` are the groups whose entry filled, `flattened` those that could not be protected.
+    `races` are groups whose stop and target both traded before either could be cancelled: what
+    they closed too much was undone. `double_exits` closed what was closed already, and `naked` are
+    groups that at rest held what nothing covered.
+    """
+
+    worlds: int = 0
     groups: int = 0
     entered: int = 0
     flattened: int = 0
@@ -58,7 +67,12 @@ class Seen(Struct, kw_only=True):
     naked: int = 0
     spent_ns: int = 0
     counted_ns: int = 0
-    phases: set[str] = field(default_factory=set)
+
+    def add(self, other: "Seen") -> None:
+        """Take in what other worlds showed."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, max(mine, theirs) if name.endswith("_ns") else mine + theirs)
 
 
 def any_broker(random: Random) -> Capabilities:
@@ -86,6 +100,27 @@ def any_broker(random: Random) -> Capabilities:
     )
 
 
+class Bare(Struct, kw_only=True):
+    """Units of a group that became bare together, and for how long they have been."""
+
+    quantity: Decimal
+    spent_ns: int = 0
+    counted_ns: int = 0
+
+
+def _match(bare: list[Bare], missing: Decimal) -> None:
+    """Let so much be bare: what is covered is what was bare the longest."""
+    total = sum((one.quantity for one in bare), ZERO)
+    if missing > total:
+        bare.append(Bare(quantity=missing - total))
+    while missing < total:
+        less = min(bare[0].quantity, total - missing)
+        bare[0].quantity -= less
+        total -= less
+        if not bare[0].quantity:
+            del bare[0]
+
+
 class GroupLink:
     """One desk that trades `X` at one broker, and everything that may happen to its groups."""
 
@@ -97,6 +132,7 @@ class GroupLink:
         self.books = GroupBooks(self.broker)
         self.refuses_stops = self.likely(5)
         self.is_closed = self.is_down = False
+        self.pace_ms = 1
         # Trades that no group made, and trades taken back, excuse what a group cannot know.
         self.is_plain = True
         self.busted: set[int] = set()
@@ -106,7 +142,7 @@ class GroupLink:
         self.answers: list[Input] = []
         self.events: list[e.AnyEvent] = []
         self.seen = Seen()
-        self._bare: dict[int, list[int]] = {}
+        self._bare: dict[int, list[Bare]] = {}
         self._is_stale = True
         self._raced: set[int] = set()
         self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
@@ -115,9 +151,9 @@ class GroupLink:
 
     # Time, and what goes to and fro.
 
-    def step(self, given: Input, *, later_ms: int = 1) -> Decision:
+    def step(self, given: Input, *, later_ms: int | None = None) -> Decision:
         """Give the desk an input a little later, and keep what it wants done."""
-        self.elapse(later_ms)
+        self.elapse(self.pace_ms if later_ms is None else later_ms)
         decision = self.desk.step(given, self.now_ns)
         self.events += decision.events
         for effect in decision.effects:
@@ -134,17 +170,19 @@ class GroupLink:
         by_ns, counts = by_ms * NS_PER_MS, bool(self._bare) and not self._is_busy()
         self.now_ns += by_ns
         if self._bare:
-            for times in self._bare.values():
-                times[0] += by_ns
-                times[1] += by_ns if counts else 0
-                self.seen.spent_ns = max(self.seen.spent_ns, times[0])
-                self.seen.counted_ns = max(self.seen.counted_ns, times[1])
+            for one in (each for bare in self._bare.values() for each in bare):
+                one.spent_ns += by_ns
+                one.counted_ns += by_ns if counts else 0
+                self.seen.spent_ns = max(self.seen.spent_ns, one.spent_ns)
+                self.seen.counted_ns = max(self.seen.counted_ns, one.counted_ns)
 
     def _is_busy(self) -> bool:
-        """Tell whether the market is closed, or somebody waits for an answer or does not know."""
+        """Tell whether it is not the desk that lets time pass."""
         if self.is_closed or self.is_down or self.calls or self.answers or self.broker.words:
             return True
         if any(order.wishes or order.lookup is not None for order in self.desk.active()):
+            return True
+        if any(member_of(held.wire_id)[1] in WAYS_OUT for held in self.books.working()):
             return True
         since_ns = self.now_ns - CLOSED_RETRY_MS * NS_PER_MS
         open_groups = self.desk.state.groups.of(SYMBOL)
@@ -177,7 +215,7 @@ class GroupLink:
                 raise self.broken(f"{effect.wire_id} is for {terms.quantity}")
         number, role = member_of(effect.wire_id)
         group = self.desk.state.groups.get(number)
-        if role not in _WAYS_OUT or group is None or _rests(group):
+        if role not in WAYS_OUT or group is None or _rests(group):
             return
         account = self.books.groups().get(number, Account())
         if account.working and number not in self.busted:
@@ -197,10 +235,11 @@ class GroupLink:
             guard = group.guard
             covers = account.covers.get(guard.role, ZERO) if guard is not None else ZERO
             is_bare = _protects(group) and not self.desk.guard.flattening
-            if not is_bare or covers >= shares[group.group]:
-                self._bare.pop(group.group, None)
+            missing = shares[group.group] - covers if is_bare else ZERO
+            if missing > 0:
+                _match(self._bare.setdefault(group.group, []), missing)
             else:
-                self._bare.setdefault(group.group, [0, 0])
+                self._bare.pop(group.group, None)
 
     def deliver(self) -> None:
         """A request arrives, is lost before or after it is done, is refused, or never left."""
@@ -214,7 +253,11 @@ class GroupLink:
             how = "lost"
         if isinstance(effect, LookupOrder):
             if how in {"done", "late", "twice"}:
-                self._answer_question(effect)
+                found = self._found(effect)
+                if how == "late":
+                    self.answers.append(found)
+                else:
+                    self.step(found)
             return
         outcome: Outcome = Unknown(text="no answer")
         if how == "not_sent" or self.now_ns > effect.not_after_ns:
@@ -244,13 +287,24 @@ class GroupLink:
                 return Refused(text="no stops today")
         return self.broker.call(effect)
 
-    def _answer_question(self, effect: LookupOrder) -> None:
-        asked_ns, result = self.now_ns, self.broker.look(effect)
-        self.step(
-            inputs.Looked(
-                number=effect.number, attempt=effect.attempt, asked_ns=asked_ns, result=result
-            )
+    def _found(self, effect: LookupOrder) -> inputs.Looked:
+        return inputs.Looked(
+            number=effect.number,
+            attempt=effect.attempt,
+            asked_ns=self.now_ns,
+            result=self.broker.look(effect),
         )
+
+    def beat(self) -> None:
+        """Time passes in which everything goes one way: nothing is lost, refused or late."""
+        calls, answers, words = self.calls, self.answers, list(self.broker.words)
+        self.calls, self.answers = [], []
+        self.broker.words.clear()
+        self.elapse(WAY_MS)
+        for sent_ns, effect in calls:
+            self.carry_out(sent_ns, effect, "late")
+        for given in (*(inputs.Reported(word) for word in words), *answers, inputs.Tick()):
+            self.step(given)
 
     def answer_late(self) -> None:
         """An answer arrives that was on its way for long."""
@@ -338,6 +392,8 @@ class GroupLink:
     def fill(self) -> None:
         """A working order trades, whole or in part."""
         working = self.books.working()
+        if self.likely(50):
+            working = [one for one in working if member_of(one.wire_id)[1] == ENTRY] or working
         if working and not self.is_closed:
             held = self.random.choice(working)
             self.trade(held, Decimal(self.random.choice((1, 1, 2, 3, 10))))
@@ -358,7 +414,7 @@ class GroupLink:
             return
         if number in self.busted:
             return
-        if role in _WAYS_OUT:
+        if role in WAYS_OUT:
             self.seen.double_exits += 1
             raise self.broken(f"group {number} closed {after.exited} of {total}")
         if number not in self._raced:

@@ -42,9 +42,7 @@ SYMBOL: Final = "X"
 INSTRUMENT: Final = Instrument.of(SYMBOL, tick="0.25")
 SETTINGS: Final = Settings(policies=Policies(limits=Limits.none()))
 # Messages take so long each way.
-WAY: Final = Latency(
-    request_ns=20 * NS_PER_MS, answer_ns=20 * NS_PER_MS, report_ns=20 * NS_PER_MS
-)
+WAY: Final = Latency(request_ns=20 * NS_PER_MS, answer_ns=20 * NS_PER_MS, report_ns=20 * NS_PER_MS)
 # Every kind of broker at which a bracket can be had, those that hide held exits among them.
 KINDS: Final[Mapping[str, Capabilities]] = {
     **BROKER_KINDS,
@@ -141,8 +139,8 @@ class Stage:
     ) -> None:
         """Open a venue and an account there of a kind in `KINDS`, or that can do as given.
 
-        Faults happen where the script says, and at these rates; the symbol of the instrument is `SYMBOL`. The crowd
-        bids and offers without end at the prices `around`.
+        Faults happen where the script says, and at these rates. The symbol of the instrument is
+        `SYMBOL`. The crowd bids and offers without end at the prices `around`.
         """
         self.venue, self.way, self.instrument = Venue(), way, instrument
         self.can = KINDS[kind] if isinstance(kind, str) else kind
@@ -303,10 +301,10 @@ class Stage:
                 if not fill.busted:
                     traded[name] += fill.execution.quantity
                     counted.add((order.broker_order_id, fill.execution.execution_id))
-        for name, order in mine.items():
-            assert order.filled_quantity == traded[name], order
-            assert alive[name] == (order.status not in TERMINAL), order
-            assert not order.pending, order
+        for name, view in mine.items():
+            assert view.filled_quantity == traded[name], view
+            assert alive[name] == (view.status not in TERMINAL), view
+            assert not view.pending, view
         executions = await manager.executions(limit=_LISTED_MAX)
         assert {(one.broker_order_id, one.execution_id) for one in executions} == counted
         assert len(executions) == len(counted)

@@ -14,19 +14,21 @@ from random import Random
 from typing import Any, Final
 
 from holdfast.domain import inputs
-from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Group, Phase
+from holdfast.domain.group import EXIT, STOP, TARGET, UNDO, Cause, Group, Moment, Phase
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side
 from holdfast.domain.work import NS_PER_MS
 from holdfast.testing.group_books import Account, due, symbol_groups
 from holdfast.testing.group_link import SYMBOL, GroupLink, Seen
+from holdfast.testing.model_broker import Held
 
 STEPS: Final = 40
+CALM_BEATS: Final = 30
 SETTLING_ROUNDS_MAX: Final = 150
 # Longer than a market that was closed is left alone.
 QUIET_ROUNDS: Final = 5
 POLL_MS: Final = 15_000
-LEAVES_FILLED: Final = frozenset({EXIT, UNDO, "flat"})
+TRADING: Final = frozenset({EXIT, UNDO, "flat"})
 _RESTING: Final = frozenset({Phase.ENTERING, Phase.PROTECTED, Phase.CLOSED})
 _EXITS: Final = {Side.SELL: ("95", "110"), Side.BUY: ("105", "90")}
 _NUDGES: Final = (Decimal("-0.5"), Decimal("0.25"), Decimal(1))
@@ -178,10 +180,27 @@ class GroupWorld(GroupLink):
     def run(self, steps: int = STEPS) -> Seen:
         """Let anything happen, come to rest, and compare; return what was seen."""
         self.bracket()
+        if self.calls and self.likely(75):
+            self.carry_out(*self.calls.pop(), "done")
         for _ in range(steps):
             self.random.choice(self.acts())()
             self.check()
             self.desk.rest()
+        self.come_to_rest()
+        self.compare()
+        return self.seen
+
+    def run_calm(self, beats: int = CALM_BEATS) -> Seen:
+        """Place brackets and let orders trade over a link without faults; compare at the end."""
+        self.refuses_stops, self.pace_ms = False, 0
+        for _ in range(beats):
+            if self.likely(20):
+                self.bracket()
+            if self.likely(50):
+                self.fill()
+            self.beat()
+            self.check()
+        self.pace_ms = 1
         self.come_to_rest()
         self.compare()
         return self.seen
@@ -220,18 +239,22 @@ class GroupWorld(GroupLink):
         raise self.broken(f"no rest: {phases}, flattening {self.desk.guard.flattening}")
 
     def drain(self) -> None:
-        """Answer everything and tell everything."""
-        while self.calls or self.answers or self.broker.words:
+        """Answer everything, tell everything, and let what closes a position trade."""
+        while True:
             if self.calls:
                 self.carry_out(*self.calls.pop(0), "done")
             elif self.answers:
                 self.step(self.answers.pop(0))
-            else:
+            elif self.broker.words:
                 self.tell_all()
+            elif ways_out := [held for held in self.books.working() if self._is_way_out(held)]:
+                self.trade(ways_out[0], ways_out[0].leaves)
+            else:
+                return
 
-    def _is_way_out(self, wire_id: str) -> bool:
-        order = self.desk.order(self.desk.owner_of(wire_id))
-        return order is not None and order.role in LEAVES_FILLED
+    def _is_way_out(self, held: Held) -> bool:
+        order = self.desk.order(self.desk.owner_of(held.wire_id))
+        return order is not None and order.role in TRADING
 
     def _rests(self) -> bool:
         groups = symbol_groups(self.desk)
@@ -242,6 +265,7 @@ class GroupWorld(GroupLink):
     def compare(self) -> None:
         """Compare the desk at rest with the broker's books."""
         groups = symbol_groups(self.desk)
+        self._count(groups)
         found = self.desk.positions.get(SYMBOL)
         position = found.quantity if found is not None else ZERO
         if position != self.books.position():
@@ -262,6 +286,12 @@ class GroupWorld(GroupLink):
             raise self.broken("the desk is not what its snapshot says")
         if self.refolded().dump() != self.desk.dump():
             raise self.broken("the desk is not what its journal says")
+
+    def _count(self, groups: list[Group]) -> None:
+        seen = self.seen
+        seen.worlds, seen.groups = 1, len(groups)
+        seen.entered = sum(bool(group.entered) for group in groups)
+        seen.flattened = sum(any(_failed(one) for one in group.history) for group in groups)
 
     def _compare(self, group: Group, share: Decimal, account: Account) -> None:
         name = f"group {group.group} ({group.contingency}, {group.phase})"
@@ -284,6 +314,10 @@ class GroupWorld(GroupLink):
         for role, amount in account.covers.items():
             if role in {STOP, TARGET} and amount > share:
                 raise self.broken(f"{name} holds {share} and has {amount} at work as {role}")
+
+
+def _failed(moment: Moment) -> bool:
+    return moment.phase == Phase.FLATTENING and moment.cause in {Cause.TOO_LONG, Cause.REFUSED}
 
 
 def world(seed: int) -> GroupWorld:

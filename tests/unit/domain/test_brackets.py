@@ -265,6 +265,28 @@ def test_an_entry_of_unknown_outcome_is_found_and_its_fill_protected(kind: str) 
     assert (bench.working(), bench.truth()) == (both(3), 3)
 
 
+@EVERY_BROKER
+def test_what_traded_while_the_link_was_down_is_caught_up_with(kind: str) -> None:
+    """The entry fills, and then the target trades, unheard: after the next list all is as it
+    should be, nothing is left bare (scenarios 73 and 92).
+    """
+    bench = at(kind)
+    bench.bracket()
+    bench.is_deaf = True
+    bench.fill("entry", 3)
+    bench.is_deaf = False
+    bench.reconcile()
+    bench.advance(30_000)
+    assert (bench.working(), bench.position().quantity) == (both(3), 3)
+    bench.is_deaf = True
+    bench.fill("target", 1, 110)
+    bench.is_deaf = False
+    bench.reconcile()
+    bench.advance(30_000)
+    assert (bench.working(), bench.position().quantity) == (both(2), 2)
+    assert bench.sent("exit") == bench.sent("undo") == []
+
+
 def test_an_overfilled_entry_is_protected_for_all_of_it() -> None:
     """The broker fills four of three: money counts, and four are protected (scenario 9, P5)."""
     bench = at("plain")

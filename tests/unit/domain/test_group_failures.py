@@ -194,7 +194,7 @@ def test_failures_far_apart_are_not_in_a_row() -> None:
 
 def slow(**driver: Any) -> BrokeredDesk:
     """A desk with a filled bracket whose stop waits at the broker without an answer of use."""
-    rules = policies(attempts_max=1_000_000, **driver)  # type: ignore[arg-type]  # rules by name
+    rules = policies(attempts_max=1_000_000, **driver)
     bench = BrokeredDesk(policies=rules)
     bench.break_next("submit", "stop", *[NO] * 1_000)
     bench.bracket()
@@ -298,6 +298,17 @@ def test_a_stop_refused_as_the_market_is_closed_waits_for_the_open(kind: str, ca
     bench.mend()
     bench.advance(CLOSED_RETRY_MS + 1_000)
     assert bench.working() == {"stop": 3, "target": 3}
+
+
+def test_a_closed_market_is_no_third_failure() -> None:
+    """Refused twice, and then because the market is closed: it waits, and is placed at the open."""
+    bench = BrokeredDesk()
+    bench.break_next("submit", "stop", NO, NO, CLOSED)
+    bench.bracket()
+    bench.fill("entry", 3)
+    bench.advance(CLOSED_RETRY_MS + 10_000)
+    assert bench.working() == {"stop": 3, "target": 3}
+    assert bench.sent("exit") == []
 
 
 # Flattening itself.

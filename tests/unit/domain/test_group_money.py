@@ -233,6 +233,39 @@ def test_no_more_is_undone_than_the_position_is_off() -> None:
     assert bench.group().phase == "closed"
 
 
+def test_an_excess_is_undone_once_nothing_else_can_trade() -> None:
+    """The stop has traded one too many and its cancel is lost: what it yet trades is waited for
+    (scenario 69).
+    """
+    bench = protected()
+    bench.break_next("cancel", "stop", *lost(2))
+    bench.fill("target", 3, 110)
+    bench.fill("stop", 1, 95)
+    bench.advance(500)
+    assert (bench.group().phase, bench.sent("undo")) == ("excess", [])
+    bench.fill("stop", 1, 95)
+    bench.advance(30_000)
+    assert bench.sent("undo") == [(Side.BUY, 2)]
+    bench.fill("undo", 2)
+    bench.advance(10_000)
+    assert (bench.truth(), bench.group().phase) == (0, "closed")
+
+
+def test_a_short_beside_an_excess_is_left_alone() -> None:
+    """Two of three are undone when somebody sells two on purpose: one more is undone, no more."""
+    bench = raced()
+    bench.talk()
+    bench.fill("undo", 2)
+    bench.end("undo")
+    bench.trade_outside("sell", 2)
+    bench.advance(5_000)
+    assert bench.sent("undo") == [(Side.BUY, 3), (Side.BUY, 1)]
+    bench.fill("undo", 1)
+    bench.advance(20_000)
+    assert (bench.truth(), bench.group().phase) == (-2, "closed")
+    assert len(bench.sent("undo")) == 2
+
+
 def test_an_excess_that_a_bust_takes_back_is_not_undone() -> None:
     """The stop's trade is taken back before anything went out: nothing is left to undo."""
     bench = raced()
@@ -264,6 +297,17 @@ def test_a_short_after_the_group_is_left_alone() -> None:
     bench.trade_outside("sell", 3)
     bench.advance(60_000)
     assert (bench.truth(), bench.sent("undo")) == (-3, [])
+
+
+def test_what_somebody_sold_is_written_off() -> None:
+    """A plain order sold a bracket's units; what is bought later is not the bracket's to guard."""
+    bench = protected()
+    bench.trade_outside("sell", 3)
+    bench.advance(5_000)
+    assert bench.group().phase == "closed"
+    bench.trade_outside("buy", 3)
+    bench.advance(5_000)
+    assert (bench.working(), bench.group().phase, bench.truth()) == ({}, "closed", 3)
 
 
 # Several groups.

@@ -91,6 +91,18 @@ def test_an_entry_s_stop_to_open_is_no_orphan() -> None:
     assert left(bench) == [4]
 
 
+def test_an_unmarked_limit_order_is_left_to_its_owner() -> None:
+    """A plain sale that fits the position is counted as an exit, and is nobody's guard: it stays
+    where the position goes.
+    """
+    bench = BrokeredDesk()
+    bench.buy(3)
+    assert bench.submit("sell", "3", limit_price="110").reducing
+    bench.talk()
+    bench.trade_outside("sell", 3)
+    assert left(bench) == [2]
+
+
 def test_a_group_s_exits_are_its_own_affair() -> None:
     """A bracket's exits go with their group, once: no second cancel for them (scenario 76)."""
     bench = BrokeredDesk()

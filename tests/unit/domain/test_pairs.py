@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.domain.capabilities import Capabilities
@@ -46,9 +47,9 @@ def member(bench: BrokeredDesk, role: str) -> Order:
     return next(one for one in found if one.role == role and one.is_exposed)
 
 
-def native(per: str = "per_fill") -> DeskDriver:
+def native() -> DeskDriver:
     """A desk fed by hand, at a broker of brackets, its entry asked for."""
-    can = Capabilities(native_bracket=per)  # type: ignore[arg-type]  # one of the literals
+    can = Capabilities(native_bracket="per_fill")
     bench = DeskDriver(capabilities=can)
     placed = PlaceBracket(
         symbol="X",
@@ -233,6 +234,25 @@ def test_an_entry_that_fills_whole_in_time_is_left_alone() -> None:
     bench.advance(20_000)
     assert bench.working() == both(3)
     assert bench.calls == [("submit", "entry")]
+
+
+@pytest.mark.parametrize("per", ["per_fill", "after_full_fill"])
+def test_where_nothing_can_stand_beside_a_stop_people_are_told(per: str) -> None:
+    """The broker ends the target of its own bracket and takes no other beside the stop: the stop
+    guards all of it, and people are told that there is no target (scenario 107).
+    """
+    can = msgspec.structs.replace(
+        Capabilities(exits_share_quantity=False),
+        native_bracket=per,
+    )
+    bench = BrokeredDesk(can)
+    bench.bracket()
+    bench.fill("entry", 3)
+    assert bench.alerts() == []
+    bench.end("target")
+    bench.advance(30_000)
+    assert (bench.working(), bench.group().phase) == ({"stop": 3}, "protected")
+    assert bench.alerts() == ["TARGET_REFUSED"]
 
 
 @LINKED

@@ -17,6 +17,7 @@ from holdfast.domain.inputs import (
 )
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Refused
+from holdfast.domain.requests import Amount
 from holdfast.domain.values import OrderType, Side
 from holdfast.errors import (
     AmountError,
@@ -48,17 +49,17 @@ def holding(kind: str = "plain", quantity: object = 3, side: str = "buy") -> Bro
     return bench
 
 
-def add_stop(bench: BrokeredDesk, price: object = "95", **terms: Any) -> Decision:
+def add_stop(bench: BrokeredDesk, price: Amount = "95", **terms: Any) -> Decision:
     """Want a stop for the position."""
     return bench.ask(Protect(symbol="X", role="stop", stop_price=price, **terms))
 
 
-def add_target(bench: BrokeredDesk, price: object = "110", **terms: Any) -> Decision:
+def add_target(bench: BrokeredDesk, price: Amount = "110", **terms: Any) -> Decision:
     """Want a target for the position."""
     return bench.ask(Protect(symbol="X", role="target", limit_price=price, **terms))
 
 
-def close(bench: BrokeredDesk, quantity: object = None, **terms: Any) -> Decision:
+def close(bench: BrokeredDesk, quantity: Amount | None = None, **terms: Any) -> Decision:
     """Close the position or a part of it."""
     return bench.ask(ClosePosition(symbol="X", quantity=quantity, by="ann", **terms))
 
@@ -111,6 +112,22 @@ def test_asked_again_the_stop_moves(kind: str) -> None:
     assert bench.working() == {"stop": 3}
     assert bench.held("stop").stop_price == 96
     assert bench.sent("exit") == []
+
+
+def test_the_old_stop_stays_until_the_new_one_works() -> None:
+    """Where a stop cannot be replaced, what takes its place works first (P6)."""
+    bench = holding("no_replace")
+    add_stop(bench, "95")
+    bench.is_blind = True
+    bench.break_next("submit", "stop", *lost())
+    add_stop(bench, "96")
+    bench.advance(5_000)
+    assert bench.held("stop").stop_price == 95
+    assert bench.working() == {"stop": 3}
+    bench.is_blind = False
+    bench.advance(60_000)
+    assert bench.held("stop").stop_price == 96
+    assert bench.working() == {"stop": 3}
 
 
 @pytest.mark.parametrize("kind", ["plain", "new_ids", "counts_anew", "pairs", "brackets"])

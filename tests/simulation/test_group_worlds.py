@@ -1,0 +1,59 @@
+"""Brackets and pairs in worlds that lose, delay, refuse, repeat and crash: never left naked."""
+
+import pytest
+
+from holdfast.domain.work import NS_PER_MS
+from holdfast.testing.group_link import SETTINGS, WAY_MS
+from holdfast.testing.group_world import GroupWorld, world
+
+WORLDS = 600
+WORLDS_PER_TEST = 100
+CALM_WORLDS = 200
+# A unit that fills while the answer about the one before is awaited: that answer, then its own way.
+LATER_FILLS_NS_MAX = 6 * WAY_MS * NS_PER_MS
+RULES = SETTINGS.policies.groups
+# Backoffs of a flattening after its time ran out, and of what it cancels first.
+FLATTENING_NS_MAX = 15_000 * NS_PER_MS
+
+
+def seen_in(made: GroupWorld, seed: int, *, calm: bool = False) -> GroupWorld:
+    """Run a world to its end; a failure names its seed."""
+    try:
+        made.run_calm() if calm else made.run()
+    except BaseException as error:
+        error.add_note(f"seed {seed}")
+        raise
+    return made
+
+
+@pytest.mark.parametrize("first", range(0, WORLDS, WORLDS_PER_TEST))
+def test_at_rest_everything_held_is_covered_and_nothing_is_left_behind(first: int) -> None:
+    """Every group ends protected or closed by the broker's books (scenarios 85, 92, 100; P6)."""
+    for seed in range(first, first + WORLDS_PER_TEST):
+        seen = seen_in(world(seed), seed).seen
+        assert (seen.naked, seen.double_exits) == (0, 0)
+        most_ns = RULES.unprotected_max_ms * NS_PER_MS + FLATTENING_NS_MAX
+        assert seen.counted_ns <= most_ns, seed
+
+
+def test_over_a_link_without_faults_fills_are_covered_within_round_trips() -> None:
+    """Nothing is lost or refused: what fills waits for requests on their way, no more (P6)."""
+    for seed in range(CALM_WORLDS):
+        made = world(seed)
+        if made.broker.capabilities.native_bracket != "after_full_fill":
+            assert seen_in(made, seed, calm=True).seen.spent_ns <= LATER_FILLS_NS_MAX, seed
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    """A seed that fails can be looked at again: every event comes back (P8)."""
+    worlds = [seen_in(world(7), 7) for _ in range(2)]
+    assert worlds[0].events == worlds[1].events
+
+
+def test_worlds_see_what_they_are_about() -> None:
+    """Among few worlds there are entries that fill, failures, races and every kind of broker."""
+    worlds = [seen_in(world(seed), seed) for seed in range(150)]
+    assert sum(one.seen.entered for one in worlds) > 100
+    assert sum(one.seen.flattened for one in worlds) > 3
+    kinds = {one.broker.capabilities.native_bracket for one in worlds}
+    assert kinds == {"none", "per_fill", "after_full_fill"}
