@@ -305,6 +305,7 @@ def test_protection_stands_whatever_is_cancelled(kind: str, filled: int, how: An
             else:
                 await manager.shutdown(how)
             await asyncio.sleep(5)
+        assert stage.sent("cancel", "stop") == stage.sent("cancel", "target") == 0
         left = {"entry": D(3 - filled)} if how == "leave" and filled < 3 else {}
         assert stage.working() == both(filled) | left
         async with stage.desk() as manager:

@@ -379,14 +379,14 @@ async def test_the_kinds_that_somebody_cancels_go_and_are_not_placed_again() -> 
 
 @virtual
 async def test_stops_of_no_group_go_with_their_position() -> None:
-    """A stop that somebody placed alone, and the position closed by hand: cancelled (76)."""
+    """A stop that somebody placed alone, and the position sold by another order: cancelled (76)."""
     stage = Stage()
     async with stage.desk() as manager:
         bought = await manager.place_market_order(SYMBOL, "buy", 3)
         await manager.wait(bought.client_order_id)
         stop = await manager.place_stop_order(SYMBOL, "sell", 3, "95", reduce_only=True)
         await manager.wait(stop.client_order_id, "accepted")
-        await manager.close_position(SYMBOL, by="ann", reason="done", wait="closed")
+        await manager.place_market_order(SYMBOL, "sell", 3, force=True)
         await rest(5)
         assert (stage.position(), stage.working()) == (0, {})
         assert (await manager.order(stop.client_order_id)).status is Status.CANCELED

@@ -219,10 +219,6 @@ class GroupWorld(GroupLink):
         self.is_closed, quiet = False, 0
         for _ in range(SETTLING_ROUNDS_MAX):
             self.drain()
-            for held in self.books.working():
-                if self._is_way_out(held.wire_id):
-                    self.trade(held, held.leaves)
-            self.drain()
             self.check()
             quiet = quiet + 1 if self._rests() else 0
             if quiet >= QUIET_ROUNDS:
