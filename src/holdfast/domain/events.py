@@ -27,6 +27,7 @@ from holdfast.domain.group_events import (
     GroupOpened,
     GroupPhaseChanged,
     GroupQuantityChanged,
+    GroupReduced,
     HeldElsewhere,
 )
 from holdfast.domain.order_events import (
@@ -143,6 +144,7 @@ AnyEvent: TypeAlias = (
     | GroupPhaseChanged
     | GroupExitChanged
     | GroupQuantityChanged
+    | GroupReduced
     | HeldElsewhere
 )
 
@@ -179,6 +181,7 @@ __all__ = [
     "GroupOpened",
     "GroupPhaseChanged",
     "GroupQuantityChanged",
+    "GroupReduced",
     "HeldElsewhere",
     "InstrumentDefined",
     "KillSwitchEngaged",

@@ -29,7 +29,7 @@ from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
 # Members that a group remembers by number, the newest.
 MEMBERS_MAX: Final = 100
 _EXITS: Final = frozenset({STOP, TARGET, EXIT})
-# In these nothing guards what is held, unless somebody asked for just that.
+# In these not all that is held is guarded.
 _NAKED: Final = frozenset({Phase.PROTECTING, Phase.FLATTENING})
 
 
@@ -54,7 +54,8 @@ def new_group(event: e.GroupOpened) -> Group:
         group.slots[wanted.role] = Slot(role=wanted.role, exit=wanted)
     if group.phase is Phase.PROTECTING:
         group.naked_ns = event.at_ns
-    cause = Cause.ASKED if group.phase is Phase.FLATTENING else ""
+    group.is_asked = group.phase is Phase.FLATTENING
+    cause = Cause.ASKED if group.is_asked else ""
     _remember(group, Moment(at_ns=event.at_ns, phase=group.phase, cause=cause, by=event.by))
     return group
 
@@ -66,9 +67,10 @@ def change_phase(group: Group, event: e.GroupPhaseChanged) -> None:
     if after is None or after != event.phase:
         message = f"group {group.group}: no move from {group.phase} to {event.phase} by {cause}"
         raise DefectError(message)
-    _count_unprotected(group, after, cause, event.at_ns)
+    _count_unprotected(group, after, event.at_ns)
     group.phase, group.cause, group.since_ns = after, cause, event.at_ns
     group.reason = event.reason
+    group.is_asked = group.is_asked or cause is Cause.ASKED
     if after is Phase.CLOSED:
         group.written_off = add(group.written_off, group.owed or ZERO)
         group.excess = ZERO
@@ -83,8 +85,9 @@ def _remember(group: Group, moment: Moment) -> None:
     del group.history[:-HISTORY_MAX]
 
 
-def _count_unprotected(group: Group, after: Phase, cause: Cause, at_ns: int) -> None:
-    if after in _NAKED and cause is not Cause.ASKED:
+def _count_unprotected(group: Group, after: Phase, at_ns: int) -> None:
+    """Count what is on its way out, too; what a `close` closes is another group's until then."""
+    if after in _NAKED and group.contingency != "close":
         group.naked_ns = group.naked_ns or at_ns
     elif group.naked_ns and after not in _NAKED:
         spent_ns = at_ns - group.naked_ns

@@ -88,11 +88,13 @@ PHASES: Final[Mapping[Phase, Mapping[Cause, Phase]]] = {
     },
     _P.CLOSING: {
         _C.FILLED: _P.PROTECTING,
+        _C.ASKED: _P.FLATTENING,
         _C.OVER: _P.EXCESS,
         _C.SETTLED: _P.CLOSED,
     },
     _P.CLOSED: {
         _C.FILLED: _P.PROTECTING,
+        _C.ASKED: _P.FLATTENING,
         _C.OVER: _P.EXCESS,
     },
 }
@@ -154,8 +156,9 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     """One group of a desk; quantities in instrument units, times in desk nanoseconds.
 
     `entered` and `exited` are what its entry and its exits traded, counting what is claimed and
-    not booked yet; `excess` is what it traded beyond flat. `written_off` was owed when it was
-    closed, and is somebody else's since. `live` are the orders that may still trade or whose final
+    not booked yet; `excess` is what it traded beyond flat. `written_off` is what others closed of
+    it, and what it owed when it was closed. `is_asked` says that somebody wants it closed.
+    `live` are the orders that may still trade or whose final
     figure is not known. `since_ns` is when the phase began; `heard_ns` when an order of unknown
     outcome was last settled. `asked` is what was wanted at first. `naked_ns` is when it began to be
     unprotected, 0 while it is not; `unprotected_ns` is the time that it was so before, and
@@ -174,6 +177,7 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     phase: Phase = Phase.ENTERING
     cause: str = ""
     reason: str = ""
+    is_asked: bool = False
     opened_ns: int = 0
     since_ns: int = 0
     heard_ns: int = 0

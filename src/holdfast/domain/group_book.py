@@ -11,6 +11,7 @@ from holdfast.domain import events as e
 from holdfast.domain import fold_groups
 from holdfast.domain.group import TARGET, Group, Phase
 from holdfast.domain.order import Order
+from holdfast.domain.values import add
 
 # Closed groups that are remembered, the newest.
 CLOSED_MAX: Final = 1_000
@@ -116,6 +117,8 @@ class GroupBook:
             fold_groups.change_phase(group, event)
         elif isinstance(event, e.GroupExitChanged):
             fold_groups.change_exit(group, event)
+        elif isinstance(event, e.GroupReduced):
+            group.written_off = add(group.written_off, event.quantity)
         else:
             group.quantity = event.quantity
         return group
@@ -139,6 +142,7 @@ GROUP_EVENTS: Final = frozenset(
         e.GroupPhaseChanged,
         e.GroupExitChanged,
         e.GroupQuantityChanged,
+        e.GroupReduced,
         e.HeldElsewhere,
     }
 )

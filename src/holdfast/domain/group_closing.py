@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.domain.alerts import raise_once
 from holdfast.domain.exit_orders import submit_exit
+from holdfast.domain.exposure import is_exit
 from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
 from holdfast.domain.group import ENTRY, EXIT, UNDO, Group, Phase
 from holdfast.domain.legs import cancel, earliest, level, members, next_try_ns
@@ -57,7 +58,17 @@ def flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
     again_ns = earliest(again_ns, _warn_of_long(desk, group, due))
     if group.live:
         return again_ns
+    if group.is_failing or group.slot(EXIT).failures:
+        again_ns = earliest(again_ns, _clear_way(desk, group))
     return earliest(again_ns, _close(desk, group, EXIT, group.side, due))
+
+
+def _clear_way(desk: "Desk", group: Group) -> int | None:
+    """Cancel entries of ours that the exit might meet: no venue lets an account trade with itself,
+    and nothing is to open in a symbol whose position is being closed."""
+    active = desk.state.by_symbol.get(group.symbol, {}).values()
+    against = [one for one in active if one.terms.side is not group.side and not is_exit(one)]
+    return cancel(desk, against, f"clears the way: group {group.group} is closed")
 
 
 def _close(desk: "Desk", group: Group, role: str, side: Side, wanted: Decimal) -> int | None:

@@ -74,6 +74,13 @@ class GroupQuantityChanged(Event, frozen=True, kw_only=True, tag="group_quantity
     reason: str = ""
 
 
+class GroupReduced(Event, frozen=True, kw_only=True, tag="group_reduced"):
+    """Others closed some of what a group looked after: it owes so much less, for good."""
+
+    group: int
+    quantity: Decimal
+
+
 class HeldElsewhere(Event, frozen=True, kw_only=True, tag="held_elsewhere"):
     """What the account holds in a symbol beside this desk, by nobody's desk; signed."""
 

@@ -43,7 +43,7 @@ from holdfast.domain.order import Stage, Wish, WishKind
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
-from holdfast.domain.shares import shares
+from holdfast.domain.shares import shares, shortages, stakes
 from holdfast.domain.trailing import trail
 from holdfast.domain.values import ZERO
 from holdfast.domain.work import NS_PER_MS
@@ -97,12 +97,20 @@ def due_ns(desk: "Desk") -> int | None:
 
 def control(desk: "Desk", symbol: str) -> None:
     """Bring each open group of a symbol nearer to what it owes."""
+    if symbol not in desk.guard.flattening:
+        _write_off(desk, symbol)
     for group in desk.state.groups.of(symbol):
         look_ns = _look(desk, group)
         if look_ns is None:
             desk.memo.group_ns.pop(group.group, None)
         else:
             desk.memo.group_ns[group.group] = max(look_ns, desk.now_ns + NS_PER_MS)
+
+
+def _write_off(desk: "Desk", symbol: str) -> None:
+    """Take from groups what others closed, the newest first."""
+    for number, quantity in shortages(desk, symbol).items():
+        desk.out(e.GroupReduced(at_ns=desk.now_ns, group=number, quantity=quantity))
 
 
 def _look(desk: "Desk", group: Group) -> int | None:
@@ -136,7 +144,7 @@ def change_phase(desk: "Desk", group: Group, cause: Cause, reason: str, by: str 
 
 def _go_on(desk: "Desk", group: Group) -> None:
     for _ in range(PHASES_PER_LOOK_MAX):
-        found = _cause(desk, group, _due(desk, group))
+        found = _cause(desk, group, stakes(desk, group.symbol).get(group.group, ZERO))
         if found is None:
             return
         cause, reason = found
@@ -149,17 +157,17 @@ def _go_on(desk: "Desk", group: Group) -> None:
     raise AssertionError(f"group {group.group} does not come to rest in {group.phase}")
 
 
-def _cause(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
+def _cause(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
     excess = undoable(desk, group)
     if excess and Cause.OVER in PHASES[group.phase]:
         return Cause.OVER, f"{excess} more was closed than was held"
     judge = _JUDGES[group.phase]
-    return judge(desk, group, due)
+    return judge(desk, group, stake)
 
 
-def _entering(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    if due:
-        return Cause.FILLED, f"{due} filled"
+def _entering(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    if stake:
+        return Cause.FILLED, f"{stake} filled"
     if group.entry in group.live:
         return None
     entry = desk.order(group.entry)
@@ -172,17 +180,18 @@ def _exited(group: Group) -> tuple[Cause, str]:
     return Cause.EXITED, "nothing is left to protect"
 
 
-def _protecting(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    if not due:
+def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    if not stake:
         return _exited(group)
-    covers = covered(desk, group)
+    due, covers = _due(desk, group), covered(desk, group)
     if covers >= due:
         return Cause.COVERED, f"{covers} is covered"
     guard = group.guard
     if guard is None or not is_open(desk, group.symbol):
         return None
     attempts_max = desk.settings.policies.groups.attempts_max
-    if guard.failures >= attempts_max and not members(desk, group, guard.role):
+    waits = any(order.wishes for order in members(desk, group, guard.role))
+    if guard.failures >= attempts_max and not waits:
         return Cause.REFUSED, f"its {guard.role} failed {guard.failures} times: {guard.text}"
     end_ns = _deadline_ns(desk, group)
     if end_ns is not None and desk.now_ns >= end_ns:
@@ -204,35 +213,40 @@ def _deadline_ns(desk: "Desk", group: Group) -> int | None:
     return desk.now_ns + most_ns - age_ns(desk, group.symbol, since_ns)
 
 
-def _protected(desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    if not due:
+def _protected(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    if not stake:
         return _exited(group)
-    covers = covered(desk, group)
+    due, covers = _due(desk, group), covered(desk, group)
     if covers < due:
         return Cause.UNCOVERED, f"{covers} of {due} is covered"
     return None
 
 
-def _flattening(_desk: "Desk", _group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    return None if due else (Cause.EXITED, "nothing is left to close")
+def _flattening(_desk: "Desk", _group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    return None if stake else (Cause.EXITED, "nothing is left to close")
 
 
-def _excess(desk: "Desk", group: Group, _due: Decimal) -> tuple[Cause, str] | None:
+def _excess(desk: "Desk", group: Group, _stake: Decimal) -> tuple[Cause, str] | None:
     if undoable(desk, group) or members(desk, group, UNDO):
         return None
     return Cause.CORRECTED, "nothing is left to undo"
 
 
-def _closing(_desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    if due and group.contingency != "close":
-        return Cause.FILLED, f"{due} has to be looked after again"
+def _closing(_desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    if stake:
+        return _back(group, stake)
     return None if group.live else (Cause.SETTLED, "all of its orders ended")
 
 
-def _closed(_desk: "Desk", group: Group, due: Decimal) -> tuple[Cause, str] | None:
-    if due and group.contingency != "close":
-        return Cause.FILLED, f"{due} filled late"
-    return None
+def _closed(_desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
+    return _back(group, stake) if stake else None
+
+
+def _back(group: Group, stake: Decimal) -> tuple[Cause, str]:
+    """What comes back is looked after; where somebody asked to close it, it is closed."""
+    if group.is_asked:
+        return Cause.ASKED, f"{stake} is there again, and was to be closed"
+    return Cause.FILLED, f"{stake} has to be looked after again"
 
 
 _JUDGES: Final[dict[Phase, Callable[["Desk", Group, Decimal], tuple[Cause, str] | None]]] = {

@@ -190,6 +190,8 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
     wanted = slot.exit
     if wanted is None or any(_is_moving(order) for order in live):
         return None
+    if not due:
+        return cancel(desk, live, "nothing is left for it")
     if len(live) == 1 and _may_replace(desk, live[0], wanted):
         _replace(desk, live[0], wanted, due)
         return None

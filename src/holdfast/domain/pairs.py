@@ -110,15 +110,17 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
             for order in wrong:
                 _move(desk, group, order)
         entry = desk.state.order(group.entry)
-        if entry is not None and due < (group.owed or ZERO):
+        if entry is not None and due < sub(group.entered, group.exited):
             return cancel(desk, [entry], "less is held than its exits would close")
         if desk.capabilities.native_bracket == "after_full_fill":
             return _await_entry(desk, group)
     else:
         broken = [pair for pair in pairs if _is_broken(desk, group, pair, attempts_max)]
-        if broken or have > due or (wrong and not _can_move(desk, wrong)):
-            unwanted = broken or _too_much(desk, group, pairs, sub(have, due))
-            return _after_grace(desk, group, unwanted)
+        if broken or not due:
+            gone = live if not due else [order for pair in broken for order in pair]
+            return cancel(desk, gone, "its other half is gone" if due else "nothing is left for it")
+        if have > due or (wrong and not _can_move(desk, wrong)):
+            return _after_grace(desk, group, _too_much(desk, group, pairs, sub(have, due)))
         for order in wrong:
             _move(desk, group, order)
     return None if wrong else _fill_up(desk, group, live, due, attempts_max)

@@ -37,12 +37,13 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
         OrderRefused: an exit larger than what is left to close, or a limit.
         InputError: terms that the order type, the peg or the instrument does not allow.
     """
-    _check_replaceable(desk, order)
+    group = desk.state.groups.get(order.group) if order.group else None
+    is_exit_of_group = group is not None and order.role in {STOP, TARGET}
+    _check_replaceable(desk, order, emulated=is_exit_of_group)
     changes = _changes(desk, order, command)
     if not changes:
         return order.number
-    group = desk.state.groups.get(order.group) if order.group else None
-    if group is not None and order.role in {STOP, TARGET}:
+    if group is not None and is_exit_of_group:
         move_exit(desk, group, order, changes)
         return order.number
     if group is not None and "limit_price" in changes:
@@ -86,7 +87,7 @@ def check_entry_price(group: Group, order: Order, price: Decimal) -> None:
             )
 
 
-def _check_replaceable(desk: "Desk", order: Order) -> None:
+def _check_replaceable(desk: "Desk", order: Order, *, emulated: bool) -> None:
     if order.is_terminal or order.wanted_gone:
         found = order.status if order.is_terminal else "being cancelled"
         raise OrderCancellationError(
@@ -94,7 +95,7 @@ def _check_replaceable(desk: "Desk", order: Order) -> None:
             client_order_id=order.client_order_id,
             code="NOT_REPLACEABLE",
         )
-    if not desk.capabilities.native_replace:
+    if not desk.capabilities.native_replace and not emulated:
         raise UnsupportedOrderTypeError("the broker cannot replace orders; cancel and submit anew")
 
 

@@ -1,9 +1,10 @@
 """What each group may look after: never more, together, than there is to close.
 
 Rule 1: a group owes what its own orders say. Where the position is smaller than all of that
-together, because somebody else closed a part of it, the newest groups get less.
+together, somebody else closed a part of it: the newest groups owe less, for good, so that what is
+bought later is nobody else's.
 Rule 2: what somebody is closing comes first, and what is undone; what follows a position gets
-what is left.
+what is left. What is still being closed leaves its group, but may come back to it.
 Rule 3: a claim counts like a trade, so that protection does not wait for the executions.
 """
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def closable(desk: "Desk", symbol: str, side: Side) -> Decimal:
-    """Return what exits of a side may close, in whole lots, claims of fills included.
+    """Return what exits of a side may close, in whole lots; see `held`."""
+    return in_lots(desk, symbol, held(desk, symbol, side))
+
+
+def held(desk: "Desk", symbol: str, side: Side) -> Decimal:
+    """Return what a side could close of the position, claims of fills included.
 
     That is the desk's position, and no more than the account holds, where it is known that
     somebody closed some of it past all desks.
@@ -32,10 +38,10 @@ def closable(desk: "Desk", symbol: str, side: Side) -> Decimal:
         claim = sub(order.claimed_quantity, order.filled_quantity)
         net = add(net, signed(order.terms.side, claim))
     elsewhere = desk.state.groups.elsewhere.get(symbol, ZERO)
-    held, account = net, add(net, elsewhere)
+    own, account = net, add(net, elsewhere)
     if side is Side.BUY:
-        held, account = neg(held), neg(account)
-    return in_lots(desk, symbol, max(min(held, account), ZERO))
+        own, account = neg(own), neg(account)
+    return max(min(own, account), ZERO)
 
 
 def _claiming(desk: "Desk", symbol: str) -> list[Order]:
@@ -51,9 +57,31 @@ def in_lots(desk: "Desk", symbol: str, quantity: Decimal) -> Decimal:
 
 
 def shares(desk: "Desk", symbol: str) -> dict[int, Decimal]:
-    """Return, by number, what each open group of a symbol is to look after now."""
+    """Return, by number, what each open group of a symbol is to look after now, in lots."""
+    found = _shared(desk, symbol, before_closing=False)
+    return {number: in_lots(desk, symbol, share) for number, share in found.items()}
+
+
+def stakes(desk: "Desk", symbol: str) -> dict[int, Decimal]:
+    """Return, by number, what each open group has of the position until it is really closed."""
+    found = _shared(desk, symbol, before_closing=True)
+    return {number: in_lots(desk, symbol, share) for number, share in found.items()}
+
+
+def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
+    """Return, by number, what groups owe beyond what there is: others have closed that."""
+    found = _shared(desk, symbol, before_closing=True)
+    short = {
+        group.group: sub(group.owed, found[group.group])
+        for group in desk.state.groups.of(symbol)
+        if group.owed is not None
+    }
+    return {number: quantity for number, quantity in short.items() if quantity}
+
+
+def _shared(desk: "Desk", symbol: str, *, before_closing: bool) -> dict[int, Decimal]:
     groups = desk.state.groups.of(symbol)
-    left = {side: closable(desk, symbol, side) for side in Side}
+    left = {side: held(desk, symbol, side) for side in Side}
     for group in groups:
         if group.phase is Phase.EXCESS:
             wrong = Side.BUY if group.side is Side.SELL else Side.SELL
@@ -62,9 +90,9 @@ def shares(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     for group in sorted(groups, key=_rank):
         most = left[group.side]
         owed = most if group.owed is None else min(group.owed, most)
-        share = in_lots(desk, symbol, owed) if wants_anything(group) else ZERO
-        found[group.group] = share
-        if not _rests_beside(desk, group):
+        share = found[group.group] = owed if wants_anything(group) else ZERO
+        is_close = group.contingency == "close"
+        if not (is_close and (before_closing or _rests_beside(desk, group))):
             left[group.side] = sub(most, share)
     return found
 

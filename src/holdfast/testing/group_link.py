@@ -220,6 +220,9 @@ class GroupLink:
         account = self.books.groups().get(number, Account())
         if account.working and number not in self.busted:
             raise self.broken(f"{effect.wire_id} goes out while {account.working} work")
+        told, true = (group.entered, group.exited), (account.entered, account.exited)
+        if told != true and number not in self.busted:
+            raise self.broken(f"{effect.wire_id} goes out, {told} known of {true} in and out")
 
     def broken(self, what: str) -> GroupsBrokenError:
         """Return what is raised where a promise does not hold."""
