@@ -65,7 +65,8 @@ def flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
 
 def _clear_way(desk: "Desk", group: Group) -> int | None:
     """Cancel entries of ours that the exit might meet: no venue lets an account trade with itself,
-    and nothing is to open in a symbol whose position is being closed."""
+    and nothing is to open in a symbol whose position is being closed.
+    """
     active = desk.state.by_symbol.get(group.symbol, {}).values()
     against = [one for one in active if one.terms.side is not group.side and not is_exit(one)]
     return cancel(desk, against, f"clears the way: group {group.group} is closed")

@@ -2,7 +2,7 @@
 
 Rule 1: a group owes what its own orders say. Where the position is smaller than all of that
 together, somebody else closed a part of it: the newest groups owe less, for good, so that what is
-bought later is nobody else's.
+bought later is nobody else's. What was closed past all desks is taken off as long as it is told.
 Rule 2: what somebody is closing comes first, and what is undone; what follows a position gets
 what is left. What is still being closed leaves its group, but may come back to it.
 Rule 3: a claim counts like a trade, so that protection does not wait for the executions.
@@ -26,22 +26,21 @@ def closable(desk: "Desk", symbol: str, side: Side) -> Decimal:
     return in_lots(desk, symbol, held(desk, symbol, side))
 
 
-def held(desk: "Desk", symbol: str, side: Side) -> Decimal:
+def held(desk: "Desk", symbol: str, side: Side, *, own: bool = False) -> Decimal:
     """Return what a side could close of the position, claims of fills included.
 
-    That is the desk's position, and no more than the account holds, where it is known that
-    somebody closed some of it past all desks.
+    That is the desk's position, and unless it is `own` no more than the account holds, where it is
+    known that somebody closed some of it past all desks.
     """
     position = desk.positions.get(symbol)
     net = position.quantity if position is not None else ZERO
     for order in _claiming(desk, symbol):
         claim = sub(order.claimed_quantity, order.filled_quantity)
         net = add(net, signed(order.terms.side, claim))
-    elsewhere = desk.state.groups.elsewhere.get(symbol, ZERO)
-    own, account = net, add(net, elsewhere)
+    account = net if own else add(net, desk.state.groups.elsewhere.get(symbol, ZERO))
     if side is Side.BUY:
-        own, account = neg(own), neg(account)
-    return max(min(own, account), ZERO)
+        net, account = neg(net), neg(account)
+    return max(min(net, account), ZERO)
 
 
 def _claiming(desk: "Desk", symbol: str) -> list[Order]:
@@ -70,7 +69,7 @@ def stakes(desk: "Desk", symbol: str) -> dict[int, Decimal]:
 
 def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     """Return, by number, what groups owe beyond what there is: others have closed that."""
-    found = _shared(desk, symbol, before_closing=True)
+    found = _shared(desk, symbol, before_closing=True, own=True)
     short = {
         group.group: sub(group.owed, found[group.group])
         for group in desk.state.groups.of(symbol)
@@ -79,10 +78,14 @@ def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     return {number: quantity for number, quantity in short.items() if quantity}
 
 
-def _shared(desk: "Desk", symbol: str, *, before_closing: bool) -> dict[int, Decimal]:
+def _shared(
+    desk: "Desk", symbol: str, *, before_closing: bool, own: bool = False
+) -> dict[int, Decimal]:
     groups = desk.state.groups.of(symbol)
-    left = {side: held(desk, symbol, side) for side in Side}
+    left = {side: held(desk, symbol, side, own=own) for side in Side}
     for group in groups:
+        if own:  # what was closed too much is about to be undone: nobody else closed it
+            left[group.side] = add(left[group.side], group.excess)
         if group.phase is Phase.EXCESS:
             wrong = Side.BUY if group.side is Side.SELL else Side.SELL
             left[wrong] = max(sub(left[wrong], group.excess), ZERO)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast.domain.group_book import CLOSED_MAX
-from holdfast.domain.inputs import SeenElsewhere
+from holdfast.domain.inputs import CloseGroup, SeenElsewhere
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import NotSent, Outcome, Refused
 from holdfast.domain.values import Side
@@ -153,6 +153,21 @@ def test_a_late_fill_after_a_flattening_is_protected_anew() -> None:
     bench.trade("late", 1, **entry_of(bench))
     bench.advance(5_000)
     assert bench.working() == both(1)
+
+
+def test_what_somebody_wanted_closed_stays_so() -> None:
+    """Closed on demand, then another unit of the entry is told: it is sold too (P5)."""
+    bench = BrokeredDesk()
+    bench.bracket()
+    bench.fill("entry", 2)
+    bench.ask(CloseGroup(group=1, by="ann", reason="enough"))
+    bench.fill("exit", 2)
+    bench.advance(10_000)
+    assert bench.group().phase == "closed"
+    bench.trade("late", 1, **entry_of(bench))
+    bench.advance(5_000)
+    assert bench.group().phase == "flattening"
+    assert bench.working() == {"exit": 1}
 
 
 # More was closed than was held.
@@ -348,16 +363,42 @@ def test_the_newest_group_shrinks_first(kind: str, side: str, other: str) -> Non
     assert not bench.sent("exit") + bench.sent("undo")
 
 
-def test_what_is_bought_back_is_protected_no_further_than_owed() -> None:
-    """The position grows again by a plain order: the groups get back what they owe, no more."""
+def test_what_is_bought_later_is_nobody_elses() -> None:
+    """What others closed is written off for good, so that no group takes what it never bought."""
     bench = two()
     bench.trade_outside("sell", 2)
     bench.advance(5_000)
     assert bench.working(2) == both(1)
     bench.trade_outside("buy", 5)
     bench.advance(5_000)
-    assert (bench.working(1), bench.working(2)) == (both(3), both(3))
+    assert (bench.working(1), bench.working(2)) == (both(3), both(1))
     assert bench.truth() == 9
+
+
+def test_a_newer_group_keeps_its_fill_beside_one_of_which_others_closed_a_part() -> None:
+    """The older one does not grow back into what the newer one bought (P6)."""
+    bench = BrokeredDesk()
+    bench.bracket()
+    bench.fill("entry", 3)
+    bench.trade_outside("sell", 2)
+    bench.bracket()
+    bench.fill("entry", 3, group=2)
+    bench.advance(5_000)
+    assert (bench.working(1), bench.working(2)) == (both(1), both(3))
+
+
+def test_a_fill_after_somebody_asked_to_close_is_closed_as_well() -> None:
+    """The entry's last trade is told after its cancel: the group goes on closing (scenario 45)."""
+    bench = BrokeredDesk()
+    bench.bracket()
+    bench.fill("entry", 1)
+    bench.ask(CloseGroup(group=1, by="ann", reason="out"))
+    bench.fill("exit", 1)
+    assert bench.phases()[-1] == "closed"
+    bench.trade("late", "1", **entry_of(bench))
+    bench.talk()
+    assert bench.phases()[-2:] == ["closed", "flattening"]
+    assert bench.working() == {"exit": 1}
 
 
 @EVERY_BROKER

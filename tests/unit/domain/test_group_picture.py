@@ -21,7 +21,7 @@ covered     -           protected   -           -           -        -          
 uncovered   -           -           protecting  -           -        -           -
 too_long    -           flattening  -           -           -        -           -
 refused     -           flattening  -           -           -        -           -
-asked       flattening  flattening  flattening  -           -        -           -
+asked       flattening  flattening  flattening  -           -        flattening  flattening
 exited      -           closing     closing     closing     -        -           -
 ended       closing     -           -           -           -        -           -
 over        excess      excess      excess      excess      -        excess      excess
@@ -136,7 +136,7 @@ def test_each_contingency_begins_as_drawn() -> None:
 def test_no_phase_is_a_dead_end_but_the_last() -> None:
     """From every phase a group can be closed, and a closed one comes back only for money (P5)."""
     onward = {str(phase): {str(after) for after in row.values()} for phase, row in PHASES.items()}
-    assert onward["closed"] == {"protecting", "excess"}
+    assert onward["closed"] == {"protecting", "flattening", "excess"}
     for phase in onward:
         reached, fresh = {phase}, {phase}
         while fresh:
