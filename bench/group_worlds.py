@@ -1,7 +1,8 @@
 """`python -m bench.group_worlds --seeds N [--first F] [--jobs J]`: worlds that try to break groups.
 
-Not timed: it counts. Every other seed runs over a link without faults. What is printed is the
-longest time that anything was unprotected, and how often a promise about groups did not hold.
+Not timed: it counts. Every other seed runs over a link without faults; where the broker refused
+something all the same, it counts as faulty. What is printed is the longest time that anything was
+unprotected, and how often a promise about groups did not hold.
 """
 
 import argparse
@@ -42,7 +43,9 @@ def run(seeds: range) -> Found:
             found.broken.append(f"seed {seed}: {error}"[:400])
         except Exception as error:  # noqa: BLE001 - whatever it is, the other seeds go on
             found.broken.append(f"seed {seed}: {error!r}"[:400])
-        kind = found.faulty if not calm else found.waiting if waits else found.calm
+        kind = found.waiting if waits else found.calm
+        if made.was_refused or not calm:
+            kind = found.faulty
         kind.add(made.seen)
     return found
 

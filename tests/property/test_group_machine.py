@@ -70,7 +70,7 @@ class GroupMachine(RuleBasedStateMachine):
         made.random = random
         often = (made.poll, made.quote, made.answer_late)
         rare = (made.cancel_around, made.cancel_all, made.kill, made.trade_elsewhere, made.bust)
-        worst = (made.end_unasked, made.open_or_close_market, made.crash)
+        worst = (made.end_unasked, made.open_or_close_market, made.crash, made.overfill)
         random.choice(often if pick else (*rare, *worst))()
 
     @invariant()

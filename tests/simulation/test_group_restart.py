@@ -1,7 +1,7 @@
 """Brackets and the end of a process: killed after any write, or shut down in any way."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal as D
 from random import Random
 from typing import Any, Final
@@ -250,9 +250,11 @@ class World:
         await stage.check_books(manager)
 
 
-@pytest.mark.parametrize("first", range(0, 80, 20))
-def test_whatever_fails_what_is_held_is_protected_at_rest(first: int) -> None:
-    """80 worlds of all faults and three crashes each: protected once, then flat (85, P3, P6)."""
+# In the last two an exit's fill is told before its entry's, and an excess is being undone, while
+# another group holds a part of the position.
+@pytest.mark.parametrize("seeds", [range(20), range(20, 40), range(40, 60), (363, 826)])
+def test_whatever_fails_what_is_held_is_protected_at_rest(seeds: Iterable[int]) -> None:
+    """62 worlds of all faults and three crashes each: protected once, then flat (85, P3, P6)."""
 
     @virtual
     async def case(seed: int) -> None:
@@ -262,7 +264,7 @@ def test_whatever_fails_what_is_held_is_protected_at_rest(first: int) -> None:
             await asyncio.sleep(world.draw.choice((0.1, 5, 60)))
         await world.live(ends=True)
 
-    for seed in range(first, first + 20):
+    for seed in seeds:
         try:
             case(seed)
         except AssertionError as error:

@@ -335,7 +335,8 @@ def _drop_needless(desk: "Desk", group: Group) -> int | None:
     """
     live = members(desk, group, STOP, TARGET)
     entry = desk.state.order(group.entry)
-    if group.owed and entry is not None and any(one.rides == entry.number for one in live):
+    tied = any(one.rides == group.entry for one in live)
+    if tied and entry is not None and group.entered > group.exited:
         return cancel(desk, [entry], "others closed what it filled")
     return cancel(desk, [one for one in live if one.rides != group.entry], "nothing is held")
 

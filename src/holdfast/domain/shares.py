@@ -84,8 +84,8 @@ def _shared(
     groups = desk.state.groups.of(symbol)
     left = {side: held(desk, symbol, side, own=own) for side in Side}
     for group in groups:
-        if own:  # what was closed too much is about to be undone: nobody else closed it
-            left[group.side] = add(left[group.side], group.excess)
+        if before_closing:
+            left[group.side] = add(left[group.side], _overdrawn(group))
         if group.phase is Phase.EXCESS:
             wrong = Side.BUY if group.side is Side.SELL else Side.SELL
             left[wrong] = max(sub(left[wrong], group.excess), ZERO)
@@ -98,6 +98,12 @@ def _shared(
         if not (is_close and (before_closing or _rests_beside(desk, group))):
             left[group.side] = sub(most, share)
     return found
+
+
+def _overdrawn(group: Group) -> Decimal:
+    """Return what a group traded beyond its own: it is undone, or its entry's fill is told late."""
+    early = sub(group.exited, group.entered) if group.enters else ZERO
+    return max(group.excess, early, ZERO)
 
 
 def _rank(group: Group) -> tuple[bool, bool, int]:

@@ -20,7 +20,7 @@ from holdfast.domain import events as e
 from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
-from holdfast.domain.effects import Effect, LookupOrder, SubmitOrder
+from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, SubmitOrder
 from holdfast.domain.flattening import CLOSED_RETRY_MS
 from holdfast.domain.group import ENTRY, EXIT, STOP, UNDO, Cause, Group, Phase
 from holdfast.domain.inputs import Input
@@ -132,6 +132,7 @@ class GroupLink:
         self.books = GroupBooks(self.broker)
         self.refuses_stops = self.likely(5)
         self.is_closed = self.is_down = False
+        self.was_refused = False
         self.pace_ms = 1
         # Trades that no group made, and trades taken back, excuse what a group cannot know.
         self.is_plain = True
@@ -270,6 +271,8 @@ class GroupLink:
         elif how != "lost":
             said = self._arrives(effect)
             outcome = outcome if how == "silent" else said
+        refused = isinstance(outcome, Refused) and not isinstance(effect, CancelOrder)
+        self.was_refused = self.was_refused or refused
         answer = inputs.Answer(
             number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
         )
@@ -423,6 +426,14 @@ class GroupLink:
         if number not in self._raced:
             self._raced.add(number)
             self.seen.races += 1
+
+    def overfill(self) -> None:
+        """An entry trades more than was ordered."""
+        for held in self.books.working():
+            if member_of(held.wire_id)[1] == ENTRY and not self.is_closed:
+                held.quantity += 1
+                self.trade(held, held.leaves)
+                return
 
     def end_unasked(self) -> None:
         """The broker cancels or expires an order."""

@@ -172,7 +172,7 @@ class GroupWorld(GroupLink):
         asked += [self.pair, self.protect, self.close_position, self.close_group, self.cancel]
         asked += [self.replace, self.plain_order]
         rare = [self.cancel_around, self.cancel_all, self.kill, self.trade_elsewhere, self.bust]
-        rare += [self.end_unasked, self.open_or_close_market, self.crash]
+        rare += [self.overfill, self.end_unasked, self.open_or_close_market, self.crash]
         if self.likely(72):
             return often
         return asked if self.likely(75) else rare
