@@ -11,6 +11,7 @@ from holdfast.domain.group import (
     FIRST,
     HISTORY_MAX,
     PHASES,
+    REPEATS_APART_NS,
     STOP,
     TARGET,
     UNDO,
@@ -21,7 +22,7 @@ from holdfast.domain.group import (
     Slot,
     is_final,
 )
-from holdfast.domain.order import Order, Stage
+from holdfast.domain.order import Order, Stage, WishKind
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
 from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
@@ -29,6 +30,7 @@ from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
 # Members that a group remembers by number, the newest.
 MEMBERS_MAX: Final = 100
 _EXITS: Final = frozenset({STOP, TARGET, EXIT})
+_GUARDS: Final = frozenset({STOP, TARGET})
 # In these not all that is held is guarded.
 _NAKED: Final = frozenset({Phase.PROTECTING, Phase.FLATTENING})
 
@@ -105,6 +107,7 @@ def change_exit(group: Group, event: e.GroupExitChanged) -> None:
     """Want something else of a role, or nothing any more; what failed before is forgotten."""
     slot = _slot(group, event.role)
     slot.exit, slot.failures, slot.text = event.exit, 0, ""
+    slot.mark, slot.repeats = None, 0
 
 
 def skip_time(group: Group, down_ns: int) -> None:
@@ -123,6 +126,15 @@ def join(group: Group, order: Order) -> None:
         group.entry = order.number
     else:
         _slot(group, order.role).submits += 1
+        note_try(group, order.role, order.created_ns)
+
+
+def note_try(group: Group, role: str, at_ns: int) -> None:
+    """Count a request for a role that repeats the last one, as far as the group's figures tell."""
+    slot, figure = _slot(group, role), sub(sub(group.entered, group.exited), group.written_off)
+    is_repeat = slot.mark == figure and at_ns - slot.tried_ns < REPEATS_APART_NS
+    slot.repeats = slot.repeats + 1 if is_repeat else 0
+    slot.mark, slot.tried_ns = figure, at_ns
 
 
 def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: int) -> None:
@@ -142,36 +154,53 @@ def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: i
 
 
 def is_doubtful(order: Order) -> bool:
-    """Tell whether nobody knows what became of a request about an order."""
-    return any(wish.stage is Stage.UNKNOWN for wish in order.wishes)
+    """Tell whether nobody knows what became of an order's submit, or of a change of its terms."""
+    unknown = (wish for wish in order.wishes if wish.stage is Stage.UNKNOWN)
+    return any(wish.kind is not WishKind.CANCEL for wish in unknown)
 
 
 def _count(group: Group, order: Order, grown: Decimal) -> None:
     if order.role == "entry":
         group.entered = add(group.entered, grown)
-        target = group.slots.get(TARGET)
-        if target is not None:
-            target.failures = 0
+        for slot in group.slots.values():
+            slot.closed_ns = 0  # what trades is open
+        if TARGET in group.slots:
+            group.slots[TARGET].failures = 0
     elif order.role in _EXITS:
         group.exited = add(group.exited, grown)
+        if order.role == EXIT:
+            _slot(group, EXIT).failures = 0
 
 
-def note_failure(group: Group, order: Order, event: e.AnyEvent) -> None:
-    """Count an order of a role that came to nothing, unasked."""
+def note_end(group: Group, order: Order, event: e.AnyEvent) -> None:
+    """Count an order of a role that came to nothing, unasked.
+
+    A stop or target that worked is no failure: it is placed again, ever more slowly. One that rode
+    with a call that was refused counts for the role that made the call.
+    """
     if order.role == "entry" or order.wanted_gone:
         return
     slot = _slot(group, order.role)
-    is_tied = bool(order.rides or order.link) and order.status in CUT_SHORT
-    if is_tied and slot.exited != group.exited:
-        slot.exited = group.exited  # the broker ends an exit whose other half has traded
-        return
     slot.text = order.text or order.code
     if order.code == RefusalCode.MARKET_CLOSED:
         slot.closed_ns = event.at_ns
         return
-    recent = event.at_ns - slot.failed_ns < FAILURES_APART_NS
+    had_worked = order.status in CUT_SHORT and order.role in _GUARDS
+    never_went = bool(order.rides) and order.code == "NOT_SENT"
+    if not (had_worked or never_went):
+        _count_failure(slot, event.at_ns)
+
+
+def _count_failure(slot: Slot, at_ns: int) -> None:
+    recent = at_ns - slot.failed_ns < FAILURES_APART_NS
     slot.failures = slot.failures + 1 if recent else 1
-    slot.failed_ns = event.at_ns
+    slot.failed_ns = at_ns
+
+
+def note_acceptance(group: Group, order: Order) -> None:
+    """A stop or target that the broker took ends the row of failures before it."""
+    if order.role in _GUARDS:
+        _slot(group, order.role).failures = 0
 
 
 def note_trade(group: Group, before: Decimal, after: Decimal) -> None:
@@ -183,10 +212,10 @@ def note_trade(group: Group, before: Decimal, after: Decimal) -> None:
         group.excess = max(add(group.excess, over), ZERO)
 
 
-FAILED: Final = frozenset({e.OrderRejected, e.OrderFailed, e.OrderCanceled, e.OrderExpired})
+ENDED: Final = frozenset({e.OrderRejected, e.OrderFailed, e.OrderCanceled, e.OrderExpired})
 
 __all__ = [
-    "FAILED",
+    "ENDED",
     "UNDO",
     "change_exit",
     "change_phase",
@@ -194,7 +223,9 @@ __all__ = [
     "join",
     "new_group",
     "note",
-    "note_failure",
+    "note_acceptance",
+    "note_end",
     "note_trade",
+    "note_try",
     "skip_time",
 ]

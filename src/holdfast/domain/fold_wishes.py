@@ -30,6 +30,9 @@ def _replace_requested(order: Order, event: e.ReplaceRequested, _lot: Decimal) -
     if event.quantity is not None:
         order.largest = max(order.largest or ZERO, event.quantity)
     order.reducing = order.reducing and not event.opens
+    if order.group:
+        stop, limit = order.asked_prices
+        order.meant = (event.stop_price or stop, event.limit_price or limit)
     return []
 
 

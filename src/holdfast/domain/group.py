@@ -117,6 +117,8 @@ UNDO: Final = "undo"
 
 # Two failures that are further apart have nothing to do with each other.
 FAILURES_APART_NS: Final = 60_000_000_000
+# Requests that are further apart are no repeats of one another.
+REPEATS_APART_NS: Final = 10_000_000_000
 # Phase changes that a group remembers.
 HISTORY_MAX: Final = 50
 CUT_SHORT: Final = frozenset({Status.CANCELED, Status.EXPIRED})
@@ -126,10 +128,10 @@ _UNLIKE_WORKING: Final = frozenset({Condition.HELD, Condition.SUSPENDED})
 class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
     """One role of a group: what is wanted of it, and how placing it went.
 
-    `submits` counts the orders that were sent for it. `failures` are those in a row that came to
-    nothing, the last at `failed_ns`; `closed_ns` is when one was last refused because the market
-    is closed, which is no failure. `exited` is what the group had exited when an exit that the
-    broker ties to another one last ended by itself.
+    `submits` counts the orders that were sent for it. `failures` are those in a row that the
+    broker never took, the last at `failed_ns`; `closed_ns` is when one was last refused because the
+    market is closed, which is no failure. `repeats` counts requests that followed one another while
+    the group's figures stood at `mark`, the last at `tried_ns`.
     """
 
     role: str
@@ -138,8 +140,10 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
     failures: int = 0
     failed_ns: int = 0
     closed_ns: int = 0
-    exited: Decimal = ZERO
     text: str = ""
+    mark: Decimal | None = None
+    repeats: int = 0
+    tried_ns: int = 0
 
 
 class Moment(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -76,8 +76,12 @@ class GroupBook:
         if group is None:
             return
         fold_groups.note(group, order, before, doubted=doubted, at_ns=event.at_ns)
-        if type(event) in fold_groups.FAILED:
-            fold_groups.note_failure(group, order, event)
+        if type(event) in fold_groups.ENDED:
+            fold_groups.note_end(group, order, event)
+        elif isinstance(event, e.OrderAccepted):
+            fold_groups.note_acceptance(group, order)
+        elif isinstance(event, e.ReplaceRequested) and order.role != "entry":
+            fold_groups.note_try(group, order.role, event.at_ns)
         self._index(group)
 
     def traded(self, order: Order, before: Decimal, after: Decimal) -> None:

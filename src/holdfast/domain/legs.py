@@ -21,7 +21,7 @@ from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
-from holdfast.domain.requoting import is_open
+from holdfast.domain.requoting import age_ns, is_open
 from holdfast.domain.shares import in_lots
 from holdfast.domain.values import ZERO, OrderType, Status, TimeInForce, add, sub
 from holdfast.domain.work import NS_PER_MS, backoff_ns
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 # With more orders of one role than this, one takes the place of all.
 LEGS_MAX: Final = 8
 OURS: Final = "holdfast"
+# Requests for the same thing that may follow one another before they are slowed down; a broker
+# that turns each of them into something else would be asked without end.
+REPEATS_FREE: Final = 3
+REPEAT_WAIT_MS_MAX: Final = 5_000
+# So many of them say that it will not be had.
+REPEATS_MAX: Final = 8
 _LASTING: Final = (TimeInForce.GTC, TimeInForce.DAY)
 
 
@@ -132,7 +138,7 @@ def submit_member(
             reducing=True,
             group=group.group,
             turn=group.slot(role).submits + 1,
-            twin=role == TARGET and is_two_sided(group),
+            twin=role == TARGET and bool(members(desk, group, STOP)),
             link=link,
             attached=attached,
             rides=rides,
@@ -143,14 +149,23 @@ def submit_member(
 
 def next_try_ns(desk: "Desk", group: Group, slot: Slot) -> int:
     """Return when a role may next be tried: at once, unless that came to nothing lately."""
-    closed_ns = slot.closed_ns
+    name = f"{group.group}.{slot.role}"
+    again_ns, closed_ns = 0, slot.closed_ns
+    if slot.repeats >= REPEATS_FREE:
+        wait_ns = backoff_ns(desk, name, slot.repeats - REPEATS_FREE)
+        again_ns = slot.tried_ns + min(wait_ns, REPEAT_WAIT_MS_MAX * NS_PER_MS)
     if closed_ns and closed_ns >= slot.failed_ns:
         retry_ns = CLOSED_RETRY_MS * NS_PER_MS
         return retry_ns + (closed_ns if is_open(desk, group.symbol) else desk.now_ns)
-    if not slot.failures:
-        return 0
-    name = f"{group.group}.{slot.role}"
-    return slot.failed_ns + backoff_ns(desk, name, slot.failures - 1)
+    if slot.failures:
+        return max(again_ns, slot.failed_ns + backoff_ns(desk, name, slot.failures - 1))
+    return again_ns
+
+
+def failures_now(desk: "Desk", group: Group, slot: Slot) -> int:
+    """Return a role's failures in a row; those before the market was last closed are forgiven."""
+    since_ns = desk.now_ns - slot.failed_ns
+    return slot.failures if age_ns(desk, group.symbol, slot.failed_ns) >= since_ns else 0
 
 
 def cancel(desk: "Desk", orders: list[Order], reason: str) -> int | None:
@@ -186,16 +201,15 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
 
     With `attempts_max` it is not tried again after so many failures in a row; 0 never gives up.
     """
-    live = [order for order in members(desk, group, slot.role) if not is_linked(order)]
+    live = [one for one in members(desk, group, slot.role) if not (is_linked(one) or is_going(one))]
     wanted = slot.exit
     if wanted is None or any(_is_moving(order) for order in live):
         return None
     if not due:
         return cancel(desk, live, "nothing is left for it")
     if len(live) == 1 and _may_replace(desk, live[0], wanted):
-        _replace(desk, live[0], wanted, due)
-        return None
-    fit = [order for order in live if _fits(order, wanted)]
+        return _replace(desk, group, slot, live[0], due)
+    fit = [order for order in live if fits(order, wanted)]
     unfit = [order for order in live if order not in fit]
     have = _sum(order.open_quantity for order in fit)
     is_alone = slot.role == EXIT or not desk.capabilities.exits_share_quantity
@@ -208,7 +222,7 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
     if unfit:
         sure = _sum(guards(desk, order) for order in fit)
         return cancel(desk, unfit, "its group wants another price") if sure >= due else None
-    return _shrink(desk, group, slot, fit, sub(have, due), attempts_max)
+    return _shrink(desk, group, slot, fit, sub(have, due))
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
@@ -223,35 +237,51 @@ def _is_moving(order: Order) -> bool:
     return bool(order.wishes) or order.alive is not None
 
 
-def _fits(order: Order, wanted: ExitTerms) -> bool:
-    terms = order.terms
-    if terms.order_type is OrderType.TRAILING_STOP:
-        return terms.trail == wanted.trail and wanted.stop_price is None
-    return (terms.stop_price, terms.limit_price) == (wanted.stop_price, wanted.limit_price)
+def is_going(order: Order) -> bool:
+    """Tell whether an order is being cancelled, and nothing else is asked of it."""
+    return order.wanted_gone and all(wish.kind is WishKind.CANCEL for wish in order.wishes)
+
+
+def fits(order: Order, wanted: ExitTerms) -> bool:
+    """Tell whether an order was asked for at the prices that are wanted; the broker may round."""
+    if order.asked.order_type is OrderType.TRAILING_STOP:
+        return order.asked.trail == wanted.trail and wanted.stop_price is None
+    return order.asked_prices == (wanted.stop_price, wanted.limit_price)
 
 
 def _may_replace(desk: "Desk", order: Order, wanted: ExitTerms) -> bool:
-    terms, can = order.terms, desk.capabilities
-    same_type = (terms.stop_price is None, terms.limit_price is None) == (
+    asked, can = order.asked, desk.capabilities
+    same_type = (asked.stop_price is None, asked.limit_price is None) == (
         wanted.stop_price is None,
         wanted.limit_price is None,
     )
-    trails = terms.order_type is OrderType.TRAILING_STOP and terms.trail != wanted.trail
+    trails = asked.order_type is OrderType.TRAILING_STOP and asked.trail != wanted.trail
     is_able = can.native_replace and not order.replace_refusals and order.is_working
     return is_able and same_type and not trails and not is_linked(order)
 
 
-def _replace(desk: "Desk", order: Order, wanted: ExitTerms, due: Decimal) -> None:
+def _replace(desk: "Desk", group: Group, slot: Slot, order: Order, due: Decimal) -> int | None:
     """Give an exit the quantity that is due and the prices that are wanted, if it has others."""
-    changes: dict[str, Decimal] = {}
+    assert slot.exit is not None
+    changes = price_changes(order, slot.exit)
     if order.open_quantity != due:
         changes["quantity"] = add(order.claimed_quantity, due)
-    for name in ("stop_price", "limit_price"):
-        price = getattr(wanted, name)
-        if price is not None and price != getattr(order.terms, name):
-            changes[name] = price
+    try_ns = next_try_ns(desk, group, slot)
+    if changes and desk.now_ns < try_ns:
+        return try_ns
     if changes:
         request_replace(desk, order, changes)
+    return None
+
+
+def price_changes(order: Order, wanted: ExitTerms) -> dict[str, Decimal]:
+    """Return the wanted prices that an order was not asked for yet."""
+    prices = zip(("stop_price", "limit_price"), order.asked_prices, strict=True)
+    return {
+        name: price
+        for name, asked in prices
+        if (price := getattr(wanted, name)) is not None and price != asked
+    }
 
 
 def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> None:
@@ -272,7 +302,7 @@ def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> 
 
 def may_try(desk: "Desk", group: Group, slot: Slot, attempts_max: int) -> int | None:
     """Return when a role may be tried, now at the earliest; None where it may not any more."""
-    if attempts_max and slot.failures >= attempts_max:
+    if attempts_max and failures_now(desk, group, slot) >= attempts_max:
         return None
     return max(next_try_ns(desk, group, slot), desk.now_ns)
 
@@ -291,7 +321,7 @@ def _place(
 
 
 def _shrink(
-    desk: "Desk", group: Group, slot: Slot, live: list[Order], excess: Decimal, attempts_max: int
+    desk: "Desk", group: Group, slot: Slot, live: list[Order], excess: Decimal
 ) -> int | None:
     """Take away what is too much: whole orders as far as that goes, then one gets smaller."""
     if excess < desk.lot(group.symbol):
@@ -305,7 +335,7 @@ def _shrink(
             request_replace(desk, order, {"quantity": add(order.claimed_quantity, left)})
             return None
     largest = max(live, key=lambda order: order.open_quantity)
-    return _place(desk, group, slot, sub(largest.open_quantity, excess), attempts_max)
+    return _place(desk, group, slot, sub(largest.open_quantity, excess), 0)
 
 
 __all__ = [

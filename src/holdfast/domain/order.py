@@ -121,7 +121,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     is when the first of such a chain was created. `refusal` is why the last cancel or replace was
     refused.
     A member of a `group` is a `twin` where another exit is for the same units, and `rides` with the
-    order in whose call it goes out: one with a `link`, to which it is `attached`.
+    order in whose call it goes out: one with a `link`, to which it is `attached`. `meant` are the
+    stop and the limit price that were last asked for, None before any replace.
     """
 
     number: int
@@ -141,6 +142,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     link: str = ""
     attached: tuple[int, ...] = ()
     rides: int = 0
+    meant: tuple[Decimal | None, Decimal | None] | None = None
     estimate: Decimal | None = None
     succeeds: int = 0
     successor: int = 0
@@ -216,6 +218,11 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
             or (self.held is not None)
             or self.moving_to is not None
         )
+
+    @property
+    def asked_prices(self) -> tuple[Decimal | None, Decimal | None]:
+        """Stop and limit price as last asked for, whatever the broker made of them."""
+        return self.meant or (self.asked.stop_price, self.asked.limit_price)
 
     @property
     def leg(self) -> Leg | None:
@@ -332,10 +339,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def wish(self, number: int) -> Wish | None:
         """Return an open wish by its number."""
-        for wish in self.wishes:
-            if wish.wish == number:
-                return wish
-        return None
+        return next((wish for wish in self.wishes if wish.wish == number), None)
 
     def oldest(self, kind: WishKind, *stages: Stage) -> Wish | None:
         """Return the oldest open wish of a kind, in one of the stages where any are named."""
