@@ -122,6 +122,8 @@ class Desk(Queries):
 
     def next_deadline(self) -> int | None:
         """Return the desk time at which to tick next, or None."""
+        if self.state.groups.stirred:
+            return self.state.stored.at_ns
         due = self.state.alarms.next_ns()
         for other in (due_ns(self), switches.due_ns(self), grouping.due_ns(self)):
             if other is not None and (due is None or other < due):

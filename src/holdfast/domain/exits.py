@@ -19,7 +19,6 @@ from holdfast.domain.order import Order, Stage
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.resting import UNTRIGGERED
-from holdfast.domain.shares import exits_of
 from holdfast.domain.values import ZERO, Side, neg, rounded_sub
 
 if TYPE_CHECKING:
@@ -57,7 +56,8 @@ def check_exit(
     if quantity > closable:
         position, unknown = desk.positions.get(terms.symbol), unknown_exits(desk, terms.symbol)
         advice = "a smaller exit passes, as does force=True"
-        if any(order.group for order in exits_of(desk, terms.symbol, terms.side)):
+        beside = desk.state.by_symbol.get(terms.symbol, {}).values()
+        if any(one.group and one.terms.side is terms.side for one in beside):
             advice = f"close_position makes room among the exits that protect it; {advice}"
         if unknown:
             names = ", ".join(order.client_order_id for order in unknown[:5])

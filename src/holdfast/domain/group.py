@@ -211,6 +211,10 @@ class Group(Struct, kw_only=True, omit_defaults=True):
         """Tell whether it is being flattened because it could not be protected."""
         return self.phase is Phase.FLATTENING and self.cause in {Cause.TOO_LONG, Cause.REFUSED}
 
+    def is_bare(self, now_ns: int, most_ns: int) -> bool:
+        """Tell whether something was not covered for so long, whatever its clock waits for."""
+        return self.phase is Phase.PROTECTING and 0 < self.naked_ns <= now_ns - most_ns
+
     @property
     def asked_exits(self) -> dict[str, ExitTerms]:
         """What was wanted at first, by role."""
@@ -258,6 +262,8 @@ def is_final(order: Order) -> bool:
     """
     if order.status not in TERMINAL or not order.is_settled:
         return False
+    if order.code == "RESOLVED":  # a person has said so
+        return True
     return order.status not in CUT_SHORT or order.asked_ns >= order.completed_ns
 
 

@@ -9,12 +9,11 @@ from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import check_text
-from holdfast.domain.shares import room
+from holdfast.domain.shares import closable, room
 from holdfast.domain.trailing import is_native
 from holdfast.domain.values import (
     ID_LENGTH_MAX,
     VIEW,
-    ZERO,
     OrderType,
     Side,
     amount,
@@ -93,11 +92,10 @@ def check_direction(desk: "Desk", symbol: str, side: Side) -> None:
     Raises:
         OrderRefused: `GROUP_OPPOSES`.
     """
-    position = desk.positions.get(symbol)
-    held = position.quantity if position is not None else ZERO
-    if held and (held > 0) is not (side is Side.BUY):
+    against = closable(desk, symbol, side)
+    if against:
         raise refused(
-            "GROUP_OPPOSES", "close the position first", symbol=symbol, side=side, position=held
+            "GROUP_OPPOSES", "close the position first", symbol=symbol, side=side, closes=against
         )
     for group in desk.state.groups.of(symbol):
         if group.side is side and group.phase is not Phase.CLOSED:

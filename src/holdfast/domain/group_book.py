@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import fold_groups
-from holdfast.domain.group import TARGET, Group, Phase
+from holdfast.domain.group import STOP, TARGET, Group, Phase
 from holdfast.domain.order import Order
 from holdfast.domain.values import add
 
@@ -91,12 +91,13 @@ class GroupBook:
             fold_groups.note_trade(group, before, after)
 
     def retied(self, number: int, find: Callable[[int], Order | None]) -> list[Order]:
-        """Return a group's targets: they count for themselves once no stop stands beside."""
-        group = self.groups[number]
-        members = [order for each in group.live if (order := find(each)) is not None]
-        targets = [order for order in members if order.role == TARGET]
+        """Return a group's targets: they count for themselves unless a stop may trade beside."""
+        group = self.groups.get(number)
+        live = [] if group is None else [one for n in group.live if (one := find(n)) is not None]
+        stands = any(order.role == STOP and order.is_exposed for order in live)
+        targets = [order for order in live if order.role == TARGET and order.twin is not stands]
         for order in targets:
-            order.twin = len(group.wanted) > 1
+            order.twin = stands
         return targets
 
     def resumed(self, event: e.DeskResumed) -> None:

@@ -14,7 +14,8 @@ from holdfast.domain.exit_orders import submit_exit
 from holdfast.domain.exposure import is_exit
 from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
 from holdfast.domain.group import ENTRY, EXIT, UNDO, Group, Phase
-from holdfast.domain.legs import cancel, earliest, level, members, next_try_ns
+from holdfast.domain.group_pace import next_try_ns
+from holdfast.domain.legs import cancel, earliest, level, members
 from holdfast.domain.order import Order
 from holdfast.domain.shares import closable, exits_of, in_lots, room
 from holdfast.domain.values import ZERO, Side
@@ -34,6 +35,9 @@ def wind_up(desk: "Desk", group: Group) -> int | None:
     rest = [order for order in live if order.role != UNDO]
     again_ns = cancel(desk, rest, f"its group is {group.phase}")
     quantity = undoable(desk, group)
+    again_ns = earliest(again_ns, _age_out(desk, [one for one in live if one.role == UNDO]))
+    if group.phase is Phase.EXCESS:
+        again_ns = earliest(again_ns, _warn_of_long(desk, group, quantity))
     if group.phase is not Phase.EXCESS or group.live or not quantity:
         return again_ns
     return earliest(again_ns, _close(desk, group, UNDO, _other(group.side), quantity))
@@ -56,6 +60,8 @@ def flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
     rest = [order for order in live if order.role != EXIT]
     again_ns = earliest(cancel(desk, rest, f"flattened: {group.reason}"), _age_out(desk, exits))
     again_ns = earliest(again_ns, _warn_of_long(desk, group, due))
+    if sum((order.open_quantity for order in exits), ZERO) > due:
+        again_ns = earliest(again_ns, cancel(desk, exits, "less is left to close"))
     if group.live:
         return again_ns
     if group.is_failing or group.slot(EXIT).failures:

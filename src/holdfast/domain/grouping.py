@@ -28,6 +28,7 @@ from holdfast.domain.group import (
     is_final,
 )
 from holdfast.domain.group_closing import LOOK_AGAIN_MS, flatten, undoable, wind_up
+from holdfast.domain.group_pace import REPEATS_MAX, failures_now
 from holdfast.domain.legs import (
     OURS,
     cancel,
@@ -43,9 +44,9 @@ from holdfast.domain.order import Stage, Wish, WishKind
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
-from holdfast.domain.shares import shares, shortages, stakes
+from holdfast.domain.shares import shares, shortages, stakes, surpluses
 from holdfast.domain.trailing import trail
-from holdfast.domain.values import ZERO
+from holdfast.domain.values import ZERO, neg
 from holdfast.domain.work import NS_PER_MS
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def settle(desk: "Desk") -> None:
     if numbers:
         sweep_orphans(desk, numbers)
         _tell_forgotten(desk, numbers)
+        _give_back(desk)
     book, due = desk.state.groups, desk.memo.group_ns
     if not book.stirred and not due:
         return
@@ -87,6 +89,16 @@ def _tell_forgotten(desk: "Desk", numbers: Iterable[int]) -> None:
             symbol = order.terms.symbol
             text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
             raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
+
+
+def _give_back(desk: "Desk") -> None:
+    """What others closed comes back where their trade is undone: whoever owed it owes it again."""
+    busted = [one.number for one in desk.decided if isinstance(one, e.ExecutionCorrected)]
+    for order in [order for number in busted if (order := desk.order(number)) is not None]:
+        own = desk.state.groups.get(order.group)
+        if own is None or own.contingency == "close":
+            for number, quantity in surpluses(desk, order.terms.symbol, order.terms.side).items():
+                desk.out(e.GroupReduced(at_ns=desk.now_ns, group=number, quantity=neg(quantity)))
 
 
 def due_ns(desk: "Desk") -> int | None:
@@ -118,7 +130,11 @@ def _look(desk: "Desk", group: Group) -> int | None:
     if group.symbol in desk.guard.flattening:
         return settle_riders(desk, group)
     _go_on(desk, group)
-    return _act(desk, group, _due(desk, group)) if group.is_open else None
+    if group.is_open:
+        return _act(desk, group, _due(desk, group))
+    for notes in (desk.memo.odd_ns, desk.memo.trailed_ns):
+        notes.pop(group.group, None)
+    return None
 
 
 def _due(desk: "Desk", group: Group) -> Decimal:
@@ -191,8 +207,11 @@ def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str]
         return None
     attempts_max = desk.settings.policies.groups.attempts_max
     waits = any(order.wishes for order in members(desk, group, guard.role))
-    if guard.failures >= attempts_max and not waits:
-        return Cause.REFUSED, f"its {guard.role} failed {guard.failures} times: {guard.text}"
+    failures = failures_now(desk, group, guard)
+    if failures >= attempts_max and not waits:
+        return Cause.REFUSED, f"its {guard.role} failed {failures} times: {guard.text}"
+    if guard.repeats >= REPEATS_MAX and not waits:
+        return Cause.REFUSED, f"its {guard.role} does not last: {guard.text}"
     end_ns = _deadline_ns(desk, group)
     if end_ns is not None and desk.now_ns >= end_ns:
         return Cause.TOO_LONG, f"{covers} of {due} was covered in time"
@@ -273,11 +292,23 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
         looks += [_end_entry(desk, group), _protect(desk, group, due)]
         if group.phase is Phase.PROTECTING:
             looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
+            _warn_of_bare(desk, group, due)
     elif group.phase is Phase.FLATTENING:
         looks.append(flatten(desk, group, due))
     else:
         looks.append(wind_up(desk, group))
     return earliest(*looks)
+
+
+def _warn_of_bare(desk: "Desk", group: Group, due: Decimal) -> None:
+    """Tell people of what is not covered for long, whatever its flattening waits for."""
+    most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
+    if group.is_bare(desk.now_ns, most_ns):
+        text = (
+            f"group {group.group} has {covered(desk, group)} of {due} {group.symbol} covered, and "
+            "the market is closed or the broker does not answer; it goes on, look at the broker"
+        )
+        raise_once(desk, UNPROTECTED, text, group.symbol)
 
 
 def _read_figures(desk: "Desk", group: Group) -> None:
@@ -321,7 +352,7 @@ def _tell_of_lost_target(desk: "Desk", group: Group, attempts_max: int) -> None:
     if target.exit is None or target is group.guard or group.phase is not Phase.PROTECTED:
         return
     may_rest = is_pairing(desk, group) or target in placeable(desk, group)
-    is_lost = target.failures >= attempts_max
+    is_lost = failures_now(desk, group, target) >= attempts_max
     if is_lost or not (may_rest or members(desk, group, TARGET)):
         why = target.text or "the broker lets one exit rest"
         text = f"group {group.group} has its stop and no target: {why}"

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import sweeping
-from holdfast.domain.flattening import CLOSED_RETRY_MS, may_cancel
+from holdfast.domain.flattening import may_cancel
 from holdfast.domain.fold_groups import is_doubtful
 from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
-from holdfast.domain.order import Order
+from holdfast.domain.group_pace import may_try, next_try_ns
+from holdfast.domain.order import Order, WishKind
 from holdfast.domain.requests import OrderTerms
-from holdfast.domain.requoting import age_ns, is_open
 from holdfast.domain.shares import in_lots
 from holdfast.domain.values import ZERO, OrderType, Status, TimeInForce, add, sub
-from holdfast.domain.work import NS_PER_MS, backoff_ns
+from holdfast.domain.work import NS_PER_MS
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 # With more orders of one role than this, one takes the place of all.
 LEGS_MAX: Final = 8
 OURS: Final = "holdfast"
-# Requests for the same thing that may follow one another before they are slowed down; a broker
-# that turns each of them into something else would be asked without end.
-REPEATS_FREE: Final = 3
-REPEAT_WAIT_MS_MAX: Final = 5_000
-# So many of them say that it will not be had.
-REPEATS_MAX: Final = 8
 _LASTING: Final = (TimeInForce.GTC, TimeInForce.DAY)
 
 
@@ -97,7 +91,7 @@ def exit_terms(desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal)
     order_type = OrderType.LIMIT
     if wanted.stop_price is not None:
         order_type = OrderType.STOP if wanted.limit_price is None else OrderType.STOP_LIMIT
-    elif wanted.trail is not None:
+    elif wanted.trail is not None:  # where the broker has none, a stop price is known by now
         order_type = OrderType.TRAILING_STOP
     trails = order_type is OrderType.TRAILING_STOP
     return OrderTerms(
@@ -145,27 +139,6 @@ def submit_member(
         )
     )
     return number
-
-
-def next_try_ns(desk: "Desk", group: Group, slot: Slot) -> int:
-    """Return when a role may next be tried: at once, unless that came to nothing lately."""
-    name = f"{group.group}.{slot.role}"
-    again_ns, closed_ns = 0, slot.closed_ns
-    if slot.repeats >= REPEATS_FREE:
-        wait_ns = backoff_ns(desk, name, slot.repeats - REPEATS_FREE)
-        again_ns = slot.tried_ns + min(wait_ns, REPEAT_WAIT_MS_MAX * NS_PER_MS)
-    if closed_ns and closed_ns >= slot.failed_ns:
-        retry_ns = CLOSED_RETRY_MS * NS_PER_MS
-        return retry_ns + (closed_ns if is_open(desk, group.symbol) else desk.now_ns)
-    if slot.failures:
-        return max(again_ns, slot.failed_ns + backoff_ns(desk, name, slot.failures - 1))
-    return again_ns
-
-
-def failures_now(desk: "Desk", group: Group, slot: Slot) -> int:
-    """Return a role's failures in a row; those before the market was last closed are forgiven."""
-    since_ns = desk.now_ns - slot.failed_ns
-    return slot.failures if age_ns(desk, group.symbol, slot.failed_ns) >= since_ns else 0
 
 
 def cancel(desk: "Desk", orders: list[Order], reason: str) -> int | None:
@@ -300,11 +273,10 @@ def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> 
     desk.touch(order.number)
 
 
-def may_try(desk: "Desk", group: Group, slot: Slot, attempts_max: int) -> int | None:
-    """Return when a role may be tried, now at the earliest; None where it may not any more."""
-    if attempts_max and failures_now(desk, group, slot) >= attempts_max:
-        return None
-    return max(next_try_ns(desk, group, slot), desk.now_ns)
+def has_price(desk: "Desk", wanted: ExitTerms) -> bool:
+    """Tell whether an exit can be placed: a stop that follows the market here needs a price."""
+    follows = wanted.trail is not None and wanted.stop_price is None
+    return not follows or OrderType.TRAILING_STOP in desk.capabilities.order_types
 
 
 def _place(
@@ -312,7 +284,7 @@ def _place(
 ) -> int | None:
     try_ns = may_try(desk, group, slot, attempts_max)
     quantity = in_lots(desk, group.symbol, quantity)
-    if try_ns is None or not quantity or slot.exit is None:
+    if try_ns is None or not quantity or slot.exit is None or not has_price(desk, slot.exit):
         return None
     if try_ns > desk.now_ns:
         return try_ns
@@ -352,9 +324,7 @@ __all__ = [
     "is_riding",
     "is_unclear",
     "level",
-    "may_try",
     "members",
-    "next_try_ns",
     "placeable",
     "request_replace",
     "submit_member",

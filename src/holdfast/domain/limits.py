@@ -34,6 +34,7 @@ from holdfast.domain.values import (
     rounded_mul,
     rounded_sub,
 )
+from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import OrderRefused
 
 if TYPE_CHECKING:
@@ -142,7 +143,10 @@ def check_entry(desk: "Desk", entry: Entry, *, is_new: bool = True) -> None:
 def _check_protected(desk: "Desk") -> None:
     """Nothing opens while a position that could not be protected is being closed."""
     groups = desk.state.groups.open() if desk.state.groups else ()
-    failed = next((group for group in groups if group.is_failing), None)
+    most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
+    failed = next(
+        (one for one in groups if one.is_failing or one.is_bare(desk.now_ns, most_ns)), None
+    )
     if failed is not None:
         raise refused(
             "UNPROTECTED",

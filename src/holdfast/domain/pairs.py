@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from holdfast.domain import events as e
 from holdfast.domain.group import ENTRY, STOP, TARGET, Group, Phase
+from holdfast.domain.group_pace import failures_now, may_try, next_try_ns
 from holdfast.domain.legs import (
     cancel,
     earliest,
     exit_terms,
+    fits,
     guards,
     is_linked,
     is_pairing,
     is_riding,
     level,
-    may_try,
     members,
     placeable,
+    price_changes,
     request_replace,
     submit_member,
 )
@@ -106,14 +108,13 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
     have = _size(live, guard.role)
     wrong = [order for order in live if not _has_price(group, order)]
     if any(_waits_for_entry(desk, pair) for pair in pairs):
-        if wrong and _can_move(desk, wrong):
-            for order in wrong:
-                _move(desk, group, order)
+        movable = wrong if _can_move(desk, wrong) else []
+        moves_ns = earliest(*[_move(desk, group, order) for order in movable])
         entry = desk.state.order(group.entry)
         if entry is not None and due < sub(group.entered, group.exited):
             return cancel(desk, [entry], "less is held than its exits would close")
-        if desk.capabilities.native_bracket == "after_full_fill":
-            return _await_entry(desk, group)
+        if wrong or desk.capabilities.native_bracket == "after_full_fill":
+            return earliest(moves_ns, _await_entry(desk, group))
     else:
         broken = [pair for pair in pairs if _is_broken(desk, group, pair, attempts_max)]
         if broken or not due:
@@ -121,9 +122,9 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
             return cancel(desk, gone, "its other half is gone" if due else "nothing is left for it")
         if have > due or (wrong and not _can_move(desk, wrong)):
             return _after_grace(desk, group, _too_much(desk, group, pairs, sub(have, due)))
-        for order in wrong:
-            _move(desk, group, order)
-    return None if wrong else _fill_up(desk, group, live, due, attempts_max)
+    if wrong:
+        return earliest(*[_move(desk, group, order) for order in wrong])
+    return _fill_up(desk, group, live, due, attempts_max)
 
 
 def _fill_up(
@@ -160,7 +161,7 @@ def _is_broken(desk: "Desk", group: Group, pair: list[Order], attempts_max: int)
     roles = {order.role for order in pair if order.open_quantity}
     if group.guard is None or group.guard.role not in roles:
         return True
-    may_retry = group.slot(TARGET).failures < attempts_max
+    may_retry = failures_now(desk, group, group.slot(TARGET)) < attempts_max
     return is_pairing(desk, group) and TARGET not in roles and may_retry
 
 
@@ -204,12 +205,8 @@ def _await_entry(desk: "Desk", group: Group) -> int | None:
 
 
 def _has_price(group: Group, order: Order) -> bool:
-    slot = group.slots.get(order.role)
-    wanted = slot.exit if slot is not None else None
-    if wanted is None:
-        return False
-    terms = order.terms
-    return (terms.stop_price, terms.limit_price) == (wanted.stop_price, wanted.limit_price)
+    wanted = group.slot(order.role).exit
+    return wanted is not None and fits(order, wanted)
 
 
 def _can_move(desk: "Desk", orders: list[Order]) -> bool:
@@ -217,17 +214,15 @@ def _can_move(desk: "Desk", orders: list[Order]) -> bool:
     return able and all(order.is_working and not order.replace_refusals for order in orders)
 
 
-def _move(desk: "Desk", group: Group, order: Order) -> None:
-    wanted = group.slots[order.role].exit
-    assert wanted is not None
-    names = ("stop_price", "limit_price")
-    prices = {name: getattr(wanted, name) for name in names}
-    changes = {
-        name: price
-        for name, price in prices.items()
-        if price is not None and price != getattr(order.terms, name)
-    }
-    request_replace(desk, order, changes)
+def _move(desk: "Desk", group: Group, order: Order) -> int | None:
+    slot = group.slot(order.role)
+    assert slot.exit is not None
+    changes, try_ns = price_changes(order, slot.exit), next_try_ns(desk, group, slot)
+    if changes and desk.now_ns < try_ns:
+        return try_ns
+    if changes:
+        request_replace(desk, order, changes)
+    return None
 
 
 def _too_much(
@@ -255,11 +250,11 @@ def _after_grace(desk: "Desk", group: Group, pairs: list[list[Order]]) -> int | 
 
 
 def _await_sizing(desk: "Desk", group: Group, live: list[Order]) -> int | None:
-    """Exits that a broker sizes by the entry's fills follow those a moment later.
+    """Exits that a broker sizes follow a fill a moment later, or show one that was not told yet.
 
     They are asked for, and believed once they were; None where there is nothing to wait for.
     """
-    sized = [order for order in live if _rides_with_entry(desk, order)]
+    sized = [one for one in live if _rides_with_entry(desk, one) or _shrank(desk, one)]
     if not sized:
         return None
     settings = desk.settings
@@ -272,37 +267,54 @@ def _await_sizing(desk: "Desk", group: Group, live: list[Order]) -> int | None:
         return ask_ns
     for order in sized:
         if order.asked_ns < since_ns:
-            desk.look_up(order, "its entry filled, and it may have grown")
-    answered = all(order.lookup is None for order in sized)
+            desk.look_up(order, "the broker sizes it, and it is not what is due")
+        for half in _pair_of(desk, order):
+            if half.asked_ns < since_ns:
+                desk.look_up(half, "its other half is smaller than its trades tell")
+    answered = all(half.lookup is None for order in sized for half in _pair_of(desk, order))
     return None if answered or desk.now_ns >= end_ns else end_ns
 
 
+def _pair_of(desk: "Desk", order: Order) -> list[Order]:
+    """Return the exits that the broker ties to one, itself included, whether or not they ended."""
+    carrier = desk.state.order(order.rides) if order.rides else order
+    if carrier is None:
+        return [order]
+    riders = [one for n in carrier.attached if (one := desk.state.order(n)) is not None]
+    return riders if carrier.role == ENTRY else [carrier, *riders]
+
+
+def _shrank(desk: "Desk", order: Order) -> bool:
+    """Tell whether an exit is smaller than the known trades of its pair would leave it."""
+    if not is_linked(order) or _rides_with_entry(desk, order) or order.asked.quantity is None:
+        return False
+    left = order.asked.quantity
+    for half in _pair_of(desk, order):
+        left = sub(left, half.claimed_quantity)
+    return order.open_quantity < left
+
+
 def _add_pair(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
-    guard = group.guard
+    """Place another pair, or the stop alone where the broker takes no target."""
     quantity = in_lots(desk, group.symbol, quantity)
-    if guard is None or not quantity:
+    stop, target = group.slot(STOP), group.slot(TARGET)
+    if not quantity:
         return None
-    try_ns = may_try(desk, group, guard, attempts_max)
+    alone = failures_now(desk, group, target) >= attempts_max
+    try_ns = may_try(desk, group, stop, attempts_max)
+    if not alone:
+        try_ns = max(try_ns or 0, next_try_ns(desk, group, target))
     if try_ns is None or try_ns > desk.now_ns:
         return try_ns
-    stop, target = group.slot(STOP).exit, group.slot(TARGET).exit
-    assert stop is not None
-    assert target is not None
-    rider = submit_member(
-        desk,
-        group,
-        STOP,
-        exit_terms(desk, group, stop, quantity),
-        rides=desk.next_number + 1,
-    )
-    submit_member(
-        desk,
-        group,
-        TARGET,
-        exit_terms(desk, group, target, quantity),
-        link="oco",
-        attached=(rider,),
-    )
+    assert stop.exit is not None
+    assert target.exit is not None
+    protection = exit_terms(desk, group, stop.exit, quantity)
+    if alone:
+        submit_member(desk, group, STOP, protection)
+        return None
+    rider = submit_member(desk, group, STOP, protection, rides=desk.next_number + 1)
+    profit = exit_terms(desk, group, target.exit, quantity)
+    submit_member(desk, group, TARGET, profit, link="oco", attached=(rider,))
     return None
 
 

@@ -201,6 +201,8 @@ def close_position(desk: "Desk", given: ClosePosition) -> None:
             position=held,
             being_closed=taken,
         )
+    if limit is not None:
+        _check_beside(desk, given.symbol, side, quantity)
     group = open_group(
         desk,
         contingency="close",
@@ -224,6 +226,20 @@ def _check_repeat(given: ClosePosition, known: Group, exits: tuple[ExitTerms, ..
     was = (known.contingency, known.symbol, known.quantity, known.asked)
     if was != ("close", given.symbol, quantity, exits):
         raise key_conflict(known.key)
+
+
+def _check_beside(desk: "Desk", symbol: str, side: Side, quantity: Decimal) -> None:
+    """Refuse an exit that would rest in the place of what protects the same units."""
+    if desk.capabilities.exits_share_quantity:
+        return
+    given, free = shares(desk, symbol), closable(desk, symbol, side)
+    for group in desk.state.groups.of(symbol):
+        free -= given[group.group] if group.side is side else ZERO
+    if quantity > free:
+        raise UnsupportedOrderTypeError(
+            f"the broker lets no limit order rest beside the stop of the same units, and {free} of "
+            f"{quantity} {symbol} have none; close at the market, or cancel the stop first"
+        )
 
 
 def _being_closed(desk: "Desk", symbol: str, side: Side) -> Decimal:

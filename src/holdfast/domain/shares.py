@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.domain.exposure import is_exit
 from holdfast.domain.group import ENTRY, EXIT, Group, Phase
+from holdfast.domain.group_pace import next_try_ns
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, Side, add, neg, sub
@@ -78,6 +79,25 @@ def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     return {number: quantity for number, quantity in short.items() if quantity}
 
 
+def surpluses(desk: "Desk", symbol: str, side: Side) -> dict[int, Decimal]:
+    """Return what is held beyond all that is owed, as far as it was once written off.
+
+    The oldest groups come first, closed ones too.
+    """
+    groups = [one for one in desk.state.groups.groups.values() if one.symbol == symbol]
+    protective = [one for one in groups if one.side is side and one.contingency != "close"]
+    left = held(desk, symbol, side, own=True)
+    for group in protective:
+        left = sub(left, group.owed or ZERO)
+    found: dict[int, Decimal] = {}
+    for group in protective:
+        back = min(group.written_off, left)
+        if back > 0:
+            found[group.group] = back
+            left = sub(left, back)
+    return found
+
+
 def _shared(
     desk: "Desk", symbol: str, *, before_closing: bool, own: bool = False
 ) -> dict[int, Decimal]:
@@ -95,7 +115,7 @@ def _shared(
         owed = most if group.owed is None else min(group.owed, most)
         share = found[group.group] = owed if wants_anything(group) else ZERO
         is_close = group.contingency == "close"
-        if not (is_close and (before_closing or _rests_beside(desk, group))):
+        if not (is_close and (before_closing or not _takes_place(desk, group))):
             left[group.side] = sub(most, share)
     return found
 
@@ -116,11 +136,17 @@ def wants_anything(group: Group) -> bool:
     return bool(group.wanted) or (slot is not None and slot.exit is not None)
 
 
-def _rests_beside(desk: "Desk", group: Group) -> bool:
-    """Tell whether a group's exit is to rest beside the stops of the same units."""
-    slot = group.slots.get(EXIT)
-    rests = slot is not None and slot.exit is not None and slot.exit.limit_price is not None
-    return rests and desk.capabilities.exits_share_quantity
+def _takes_place(desk: "Desk", group: Group) -> bool:
+    """Tell whether what somebody is closing has to have room now, at the cost of its protection.
+
+    It has none while it may rest beside the stops of the same units, nor while it has to wait: the
+    market is closed, or its last try came to nothing.
+    """
+    slot = group.slot(EXIT)
+    rests = slot.exit is not None and slot.exit.limit_price is not None
+    if rests and desk.capabilities.exits_share_quantity:
+        return False
+    return bool(group.live) or desk.now_ns >= next_try_ns(desk, group, slot)
 
 
 def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0, loose: bool = True) -> Decimal:

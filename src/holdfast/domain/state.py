@@ -21,6 +21,7 @@ from holdfast.domain.executions import Change
 from holdfast.domain.exposure import Exposure, grown_by, worth
 from holdfast.domain.fold import fold
 from holdfast.domain.fold_groups import is_doubtful
+from holdfast.domain.group import STOP
 from holdfast.domain.group_book import GROUP_EVENTS, GroupBook
 from holdfast.domain.guard import DESK_FOLDS, ORDER_FOLDS, count_ended
 from holdfast.domain.instruments import Instrument
@@ -188,7 +189,10 @@ class State:
             if not leg.named and leg.broker_order_id:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
+        ended_or_back = order.is_exposed is not (number in self.active)
         self._place(order)
+        if member and ended_or_back and order.role == STOP:
+            self._tie(member)
         if is_late and not order.is_exposed:
             self.tallies.ended(order)
         if (order.terms is not terms or order.last_wish) and order.is_exposed:
@@ -300,6 +304,8 @@ class State:
             succeed(order, before)
             self._place(before)
         self._enter(order, event)
+        if event.group and event.role == STOP:
+            self._tie(event.group)
 
     def _adopted(self, event: e.OrderAdopted) -> None:
         self._enter(adopted_order(event), event)
@@ -354,9 +360,11 @@ class State:
         self.groups.apply(event)
         if isinstance(event, e.GroupOpened):
             self.stored.next_group = event.group + 1
-        elif isinstance(event, e.GroupExitChanged):
-            for order in self.groups.retied(event.group, self.order):
-                self.exposure.note(order)
+
+    def _tie(self, group: int) -> None:
+        """Count two exits for the same units once, as long as both may trade."""
+        for order in self.groups.retied(group, self.order):
+            self.exposure.note(order)
 
     def _anomaly(self, event: e.AnomalyRecorded) -> None:
         self.stored.anomalies[event.code] = self.stored.anomalies.get(event.code, 0) + 1

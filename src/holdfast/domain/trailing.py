@@ -8,7 +8,6 @@ import msgspec
 from holdfast.domain import events as e
 from holdfast.domain.group import Group
 from holdfast.domain.legs import OURS
-from holdfast.domain.order import Order
 from holdfast.domain.pricing import ceil_to, floor_to
 from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.values import OrderType, Side, rounded_add, rounded_sub
@@ -51,9 +50,11 @@ def trail(desk: "Desk", group: Group) -> int | None:
 
 
 def _price(desk: "Desk", group: Group, distance: Decimal) -> Decimal | None:
-    """Return the stop price that the latest quote gives, or before any what the entry paid."""
+    """Return the stop price that the latest quote gives, or before any what was paid."""
     quote, tick = fresh_quote(desk, group.symbol), desk.instruments[group.symbol].tick
-    mark = quote.mark if quote is not None else _paid(desk.order(group.entry))
+    mark = quote.mark if quote is not None else None
+    if mark is None:
+        mark = _paid(desk, group)
     if mark is None:
         return None
     if group.side is Side.SELL:
@@ -61,10 +62,14 @@ def _price(desk: "Desk", group: Group, distance: Decimal) -> Decimal | None:
     return ceil_to(rounded_add(mark, distance), tick)
 
 
-def _paid(entry: Order | None) -> Decimal | None:
-    if entry is None or not entry.filled_quantity:
-        return None
-    return entry.average_price
+def _paid(desk: "Desk", group: Group) -> Decimal | None:
+    """Return what was paid, as far as anybody can tell: by the entry, at its limit, on average."""
+    entry, position = desk.order(group.entry), desk.positions.get(group.symbol)
+    if entry is not None and entry.filled_quantity:
+        return entry.average_price
+    if entry is not None and entry.terms.limit_price is not None:
+        return entry.terms.limit_price
+    return position.average_price if position is not None and position.quantity else None
 
 
 def _is_better(side: Side, price: Decimal, stop: Decimal | None) -> bool:
