@@ -149,7 +149,8 @@ class Desk(Queries):
                 if error.code == "REDUCE_ONLY_EXCEEDED":
                     look_first(self, given)
             return decision
-        if type(given) is not inputs.Connected:  # what a start begins with; the next input acts
+        # A start begins with what the broker can do, and the next input acts.
+        if type(given) is not inputs.Connected and not self.memo.only_hears:
             self._control()
         return decision
 

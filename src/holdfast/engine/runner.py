@@ -401,6 +401,7 @@ class Runner(Turns):
     def ahead(self) -> Desk:
         """Return the desk as it would be, had what waits here been stepped; for reading alone."""
         desk = Desk.load(self.desk.dump(), self._settings)
+        desk.memo.only_hears = True
         now_ns = self.now_ns()
         for given in self.inbox.words():
             try:

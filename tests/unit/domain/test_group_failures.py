@@ -60,9 +60,11 @@ def test_a_stop_that_is_refused_three_times_is_given_up(kind: str, carrier: str)
     bench = stopless(kind, carrier)
     bench.advance(BOUND_MS)
     assert bench.calls.count(("submit", carrier)) == 3
+    if kind == "pairs":  # the pair fails with its target: the stop stands alone then
+        assert (bench.working(), bench.alerts()) == ({"stop": 3}, ["TARGET_REFUSED"])
+        return
     assert lone_exit(bench) == (Side.SELL, 3)
-    if kind != "pairs":
-        assert bench.calls.index(("cancel", "target")) < bench.calls.index(("submit", "exit"))
+    assert bench.calls.index(("cancel", "target")) < bench.calls.index(("submit", "exit"))
     assert bench.working() == {"exit": 3}
     bench.fill("exit", 3)
     bench.advance(60_000)
@@ -166,15 +168,33 @@ def test_a_stop_that_the_broker_ends_unasked_is_placed_again() -> None:
         assert bench.group().phase == "protected"
 
 
-def test_a_stop_that_is_ended_again_and_again_is_given_up() -> None:
-    """Three in a row within a minute that came to nothing: flattened once (scenario 65)."""
+def test_a_stop_that_does_not_last_is_given_up() -> None:
+    """Ended again and again as soon as it works, it is placed ever more slowly, and then the
+    position is flattened once (scenario 65).
+    """
     bench = BrokeredDesk()
     bench.bracket()
     bench.fill("entry", 3)
+    placed = 0
+    while "stop" in bench.working():
+        bench.end("stop")
+        bench.advance(6_000)
+        placed += 1
+    assert 3 < placed < 20
+    assert lone_exit(bench) == (Side.SELL, 3)
+
+
+def test_stops_that_end_together_are_placed_anew() -> None:
+    """What worked and ended, as orders good for a day do each evening, is no refusal (trap 57)."""
+    bench = BrokeredDesk(BROKER_KINDS["no_replace"])
+    bench.bracket()
+    for _ in range(3):
+        bench.fill("entry", 1)
+    assert len([held for held in bench.broker.orders.values() if held.is_working]) == 6
     for _ in range(3):
         bench.end("stop")
-        bench.advance(2_500)
-    assert lone_exit(bench) == (Side.SELL, 3)
+    bench.advance(30_000)
+    assert (bench.working(), bench.sent("exit")) == ({"stop": 3, "target": 3}, [])
 
 
 def test_failures_far_apart_are_not_in_a_row() -> None:
