@@ -45,6 +45,11 @@ async def check_gone(stage: Stage, manager: OrderManager) -> None:
 # Protection that cannot be placed.
 
 
+def refusals(kind: str) -> int:
+    """How often a stop is tried: three times, and as often alone where it was half of a pair."""
+    return 6 if kind.startswith("pairs") else 3
+
+
 @AT_OWN_STOPS
 def test_a_stop_that_is_refused_three_times_closes_the_position_once(kind: str) -> None:
     """What survives is cancelled, then one exit for all of it; people hear of it (scenario 65)."""
@@ -53,7 +58,7 @@ def test_a_stop_that_is_refused_three_times_closes_the_position_once(kind: str) 
     async def case() -> None:
         stage = Stage(kind)
         async with stage.desk() as manager:
-            stage.break_next("submit", "stop", *[_K.REFUSED] * 3)
+            stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
             group = await stage.bracket(manager)
             await asyncio.sleep(1)
             stage.fill("entry", 3)
@@ -83,7 +88,7 @@ def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) 
     async def case() -> None:
         stage = Stage(kind)
         async with stage.desk() as manager:
-            stage.break_next("submit", "stop", *[_K.REFUSED] * 3)
+            stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
             stage.break_next("cancel", "entry", _K.REFUSED)
             group = await stage.bracket(manager, entry_timeout=0)
             await asyncio.sleep(1)

@@ -168,6 +168,12 @@ def _go_on(desk: "Desk", group: Group) -> None:
         if group.is_failing:
             text = f"{group.symbol}: group {group.group} is flattened, {reason}"
             raise_once(desk, UNPROTECTED, text, group.symbol)
+        elif group.phase is Phase.CLOSING and group.owed:
+            text = (
+                f"{group.symbol}: group {group.group} ends though {group.owed} of it is left, as "
+            )
+            text += "far as its own trades tell; look at what others traded, and protect it"
+            raise_once(desk, UNPROTECTED, text, group.symbol)
         elif group.phase is Phase.EXCESS:
             raise_once(desk, EXCESS, f"{group.symbol}: group {group.group}, {reason}", group.symbol)
     raise AssertionError(f"group {group.group} does not come to rest in {group.phase}")
