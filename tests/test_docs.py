@@ -234,7 +234,7 @@ def test_every_test_that_a_document_names_exists() -> None:
 
 
 def test_a_picture_shows_the_table_as_it_is() -> None:
-    """The drawing of a group's phases is that of the code; `holdfast.testing.drawing` redraws it."""
+    """A drawing is that of the code: `holdfast.testing.drawing` would draw nothing else."""
     drawn = {path: path.read_text(encoding="utf-8") for path in DOCUMENTS}
     with_pictures = [path.name for path, text in drawn.items() if "<!-- picture: " in text]
     assert with_pictures == ["groups.md"]

@@ -144,16 +144,10 @@ def _check_protected(desk: "Desk") -> None:
     """Nothing opens while a position that could not be protected is being closed."""
     groups = desk.state.groups.open() if desk.state.groups else ()
     most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
-    failed = next(
-        (one for one in groups if one.is_failing or one.is_bare(desk.now_ns, most_ns)), None
-    )
-    if failed is not None:
-        raise refused(
-            "UNPROTECTED",
-            "entries pass again once it is flat",
-            symbol=failed.symbol,
-            group=failed.group,
-        )
+    for group in groups:
+        if group.is_failing or group.is_bare(desk.now_ns, most_ns):
+            advice = "entries pass again once it is covered or flat"
+            raise refused("UNPROTECTED", advice, symbol=group.symbol, group=group.group)
 
 
 def checks_of(limits: Limits) -> tuple[Check, ...]:

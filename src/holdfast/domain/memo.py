@@ -11,7 +11,8 @@ class Memo(Struct, kw_only=True):
 
     `reconciled` is False from a start until the first complete poll: until then no policy acts on
     age. `only_hears` keeps a desk that is a copy from acting on what it hears. `swept_ns` is when
-    orders were last looked at for their age. `refused_ns` and `unrecorded` keep a flood of the same refusal from filling the journal; `checks` are the limits that are set
+    orders were last looked at for their age. `refused_ns` and `unrecorded` keep a flood of the same
+    refusal from filling the journal; `checks` are the limits that are set
     and the functions that they ask for. `enforced_ns` is when the kill switch
     was last enforced, and `unstopped` whether it left an entry for later; `flatten_ns` is when each
     flattening wants to go on. `stayed` is the limit, by order, that last kept a pegged order from

@@ -286,10 +286,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
             return None
         if not broker_order_id:
             return self.legs[-1]
-        for leg in self.legs:
-            if leg.broker_order_id == broker_order_id:
-                return leg
-        return self.legs[-1] if not self.legs[-1].broker_order_id else None
+        named = (leg for leg in self.legs if leg.broker_order_id == broker_order_id)
+        return next(named, None if self.legs[-1].broker_order_id else self.legs[-1])
 
     def leg_for(self, broker_order_id: str) -> Leg:
         """Return the leg of that broker id, opening one or naming a nameless one for it."""
@@ -343,10 +341,8 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def oldest(self, kind: WishKind, *stages: Stage) -> Wish | None:
         """Return the oldest open wish of a kind, in one of the stages where any are named."""
-        for wish in self.wishes:
-            if wish.kind is kind and (not stages or wish.stage in stages):
-                return wish
-        return None
+        found = (wish for wish in self.wishes if wish.kind is kind)
+        return next((wish for wish in found if not stages or wish.stage in stages), None)
 
     def wish_wire_id(self, number: int) -> str:
         """Return the wire id of a wish: the order's own for its submit, with a suffix after."""

@@ -204,8 +204,7 @@ class State:
         """Return an order that was counted for good; it is counted anew once it has changed."""
         order = self.order(number)
         if order is None:
-            message = f"{type(event).__name__} of order {number}, which is not in memory"
-            raise LookupError(message)
+            raise LookupError(f"{type(event).__name__} of order {number}, which is not in memory")
         self.tallies.take_out(order)
         return order
 
