@@ -14,7 +14,6 @@ from holdfast.domain.group import (
     REPEATS_APART_NS,
     STOP,
     TARGET,
-    UNDO,
     Cause,
     Group,
     Moment,
@@ -213,19 +212,3 @@ def note_trade(group: Group, before: Decimal, after: Decimal) -> None:
 
 
 ENDED: Final = frozenset({e.OrderRejected, e.OrderFailed, e.OrderCanceled, e.OrderExpired})
-
-__all__ = [
-    "ENDED",
-    "UNDO",
-    "change_exit",
-    "change_phase",
-    "is_doubtful",
-    "join",
-    "new_group",
-    "note",
-    "note_acceptance",
-    "note_end",
-    "note_trade",
-    "note_try",
-    "skip_time",
-]

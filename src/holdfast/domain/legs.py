@@ -308,24 +308,3 @@ def _shrink(
             return None
     largest = max(live, key=lambda order: order.open_quantity)
     return _place(desk, group, slot, sub(largest.open_quantity, excess), 0)
-
-
-__all__ = [
-    "LEGS_MAX",
-    "OURS",
-    "STOP",
-    "cancel",
-    "covered",
-    "earliest",
-    "exit_terms",
-    "guards",
-    "is_linked",
-    "is_pairing",
-    "is_riding",
-    "is_unclear",
-    "level",
-    "members",
-    "placeable",
-    "request_replace",
-    "submit_member",
-]

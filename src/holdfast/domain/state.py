@@ -169,8 +169,7 @@ class State:
         guard_fold = ORDER_FOLDS.get(type(event))
         if guard_fold is not None:
             guard_fold(self.stored.guard, event, order)
-        instrument = self.stored.instruments.get(terms.symbol)
-        member = order.group
+        instrument, member = self.stored.instruments.get(terms.symbol), order.group
         if member:
             claimed, doubted = order.claimed_quantity, is_doubtful(order)
         changes = fold(order, event, instrument.lot if instrument is not None else ONE)
@@ -189,9 +188,9 @@ class State:
             if not leg.named and leg.broker_order_id:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
-        ended_or_back = order.is_exposed is not (number in self.active)
+        moves = order.is_exposed is not (number in self.active)
         self._place(order)
-        if member and ended_or_back and order.role == STOP:
+        if moves and order.role == STOP:
             self._tie(member)
         if is_late and not order.is_exposed:
             self.tallies.ended(order)
