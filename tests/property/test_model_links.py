@@ -3,6 +3,7 @@
 from decimal import Decimal as D
 from typing import Any, Literal
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -238,6 +239,14 @@ class LinkMachine(RuleBasedStateMachine):
         assert ours == theirs
 
     @invariant()
+    def exits_of_an_entry_live_for_no_more_than_it_filled(self) -> None:
+        """Whatever is undone: nothing that closes works for units that are not held."""
+        for held in self.model.orders.values():
+            lives = held.is_working and held.is_exit and not held.is_held
+            if lives and held.tie is not None and not held.tie.is_pair:
+                assert held.leaves <= held.tie.room
+
+    @invariant()
     def linked_exits_never_trade_more_than_they_may(self) -> None:
         """Both together trade at most the size of the pair, or what their entry filled.
 
@@ -278,3 +287,34 @@ def terms(role: str, side: Side, quantity: int, closing: Side) -> OrderTerms:
 
 LinkMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestLinks = LinkMachine.TestCase
+
+
+@pytest.mark.parametrize(
+    ("fills", "busts", "ends"),
+    [([3], 1, False), ([2, 1], 2, True)],
+)
+def test_an_exit_lives_no_longer_once_its_entry_is_undone(
+    fills: list[int], busts: int, ends: bool
+) -> None:
+    """The entry's fill is taken back, and then those of the stop that closed it: nothing is held,
+    so that the stop waits for the entry again, or is gone where it had closed a part twice over
+    (scenario 83).
+    """
+    both = LinkMachine()
+    both.open("per_fill", oco=True, new_ids=False, carries=True, shares=True, shows_held=True)
+    both.submit(Side.BUY, 3, ("bracket", "st"))
+    entry, stop = 2, 1
+    both.fill(entry, 3)
+    for quantity in fills:
+        both.fill(stop, quantity)
+    both.bust(entry)
+    for _ in range(busts):
+        both.bust(stop)
+    held = both.model.orders[both.pick(stop)]
+    assert (held.is_working, held.is_held) == (not ends, not ends)
+    both.fill(stop, 3)
+    assert held.own == 0, "nothing is held that it could close"
+    both.fill(entry, 2)
+    assert ends or (held.leaves, held.is_held) == (2, False)
+    both.both_show_the_same()
+    both.both_tell_the_same()

@@ -102,6 +102,7 @@ class Desk(Queries):
         self.now_ns = 0
         self._decision = Decision([], [])
         self._touched: dict[int, Order] = {}
+        self._told = 0
 
     def dump(self) -> bytes:
         """Return the whole state, to be loaded under the same `FORMAT`."""
@@ -137,7 +138,7 @@ class Desk(Queries):
         """
         self.now_ns = max(now_ns, self.state.stored.at_ns)
         decision = self._decision = Decision([], [])
-        self._touched = {}
+        self._touched, self._told = {}, 0
         try:
             _STEPS[type(given)](self, given)
         except HoldfastError as error:
@@ -186,6 +187,11 @@ class Desk(Queries):
     def decided(self) -> list[e.AnyEvent]:
         """The events of this step so far."""
         return self._decision.events
+
+    def news(self) -> list[e.AnyEvent]:
+        """Return the events of this step that were not asked for yet."""
+        since, self._told = self._told, len(self._decision.events)
+        return self._decision.events[since:]
 
     def lot(self, symbol: str) -> Decimal:
         """Return the smallest quantity step of a symbol."""

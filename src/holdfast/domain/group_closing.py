@@ -35,7 +35,10 @@ def wind_up(desk: "Desk", group: Group) -> int | None:
     rest = [order for order in live if order.role != UNDO]
     again_ns = cancel(desk, rest, f"its group is {group.phase}")
     quantity = undoable(desk, group)
-    again_ns = earliest(again_ns, _age_out(desk, [one for one in live if one.role == UNDO]))
+    undoing = [order for order in live if order.role == UNDO]
+    again_ns = earliest(again_ns, _age_out(desk, undoing))
+    if sum((order.open_quantity for order in undoing), ZERO) > quantity:
+        again_ns = earliest(again_ns, cancel(desk, undoing, "less is left to undo"))
     if group.phase is Phase.EXCESS:
         again_ns = earliest(again_ns, _warn_of_long(desk, group, quantity))
     if group.phase is not Phase.EXCESS or group.live or not quantity:

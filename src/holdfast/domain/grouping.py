@@ -62,11 +62,12 @@ PHASES_PER_LOOK_MAX: Final = 8
 
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
-    numbers = [event.number for event in desk.decided if isinstance(event, TRADES)]
-    if numbers:
+    trades = [event for event in desk.news() if isinstance(event, TRADES)]
+    if trades:
+        numbers = [event.number for event in trades]
         sweep_orphans(desk, numbers)
         _tell_forgotten(desk, numbers)
-        _give_back(desk)
+        _give_back(desk, [one.number for one in trades if isinstance(one, e.ExecutionCorrected)])
     book, due = desk.state.groups, desk.memo.group_ns
     if not book.stirred and not due:
         return
@@ -91,9 +92,8 @@ def _tell_forgotten(desk: "Desk", numbers: Iterable[int]) -> None:
             raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
 
 
-def _give_back(desk: "Desk") -> None:
+def _give_back(desk: "Desk", busted: Iterable[int]) -> None:
     """What others closed comes back where their trade is undone: whoever owed it owes it again."""
-    busted = [one.number for one in desk.decided if isinstance(one, e.ExecutionCorrected)]
     for order in [order for number in busted if (order := desk.order(number)) is not None]:
         own = desk.state.groups.get(order.group)
         if own is None or own.contingency == "close":
@@ -298,7 +298,7 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
         looks += [_end_entry(desk, group), _protect(desk, group, due)]
         if group.phase is Phase.PROTECTING:
             looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
-            _warn_of_bare(desk, group, due)
+            looks.append(_warn_of_bare(desk, group, due))
     elif group.phase is Phase.FLATTENING:
         looks.append(flatten(desk, group, due))
     else:
@@ -306,15 +306,19 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
     return earliest(*looks)
 
 
-def _warn_of_bare(desk: "Desk", group: Group, due: Decimal) -> None:
-    """Tell people of what is not covered for long, whatever its flattening waits for."""
+def _warn_of_bare(desk: "Desk", group: Group, due: Decimal) -> int | None:
+    """Tell people of what is not covered for long, whatever its flattening waits for; return when
+    that will be.
+    """
     most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
-    if group.is_bare(desk.now_ns, most_ns):
-        text = (
-            f"group {group.group} has {covered(desk, group)} of {due} {group.symbol} covered, and "
-            "the market is closed or the broker does not answer; it goes on, look at the broker"
-        )
-        raise_once(desk, UNPROTECTED, text, group.symbol)
+    if not group.is_bare(desk.now_ns, most_ns):
+        return group.naked_ns + most_ns
+    text = (
+        f"group {group.group} has {covered(desk, group)} of {due} {group.symbol} covered, and "
+        "the market is closed or the broker does not answer; it goes on, look at the broker"
+    )
+    raise_once(desk, UNPROTECTED, text, group.symbol)
+    return None
 
 
 def _read_figures(desk: "Desk", group: Group) -> None:

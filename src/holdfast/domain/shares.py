@@ -85,8 +85,9 @@ def surpluses(desk: "Desk", symbol: str, side: Side) -> dict[int, Decimal]:
     The oldest groups come first, closed ones too.
     """
     groups = [one for one in desk.state.groups.groups.values() if one.symbol == symbol]
-    protective = [one for one in groups if one.side is side and one.contingency != "close"]
-    left = held(desk, symbol, side, own=True)
+    wanting = [one for one in groups if one.side is side and wants_anything(one)]
+    protective = [one for one in wanting if one.contingency != "close"]
+    left = _there(desk, symbol, desk.state.groups.of(symbol), own=True)[side]
     for group in protective:
         left = sub(left, group.owed or ZERO)
     found: dict[int, Decimal] = {}
@@ -102,22 +103,29 @@ def _shared(
     desk: "Desk", symbol: str, *, before_closing: bool, own: bool = False
 ) -> dict[int, Decimal]:
     groups = desk.state.groups.of(symbol)
+    there = _there(desk, symbol, groups, own=own)
+    left = dict(there)
+    for group in groups if before_closing else ():
+        left[group.side] = add(left[group.side], _overdrawn(group))
+    found: dict[int, Decimal] = {}
+    for group in sorted(groups, key=_rank):
+        is_close = group.contingency == "close"  # nothing can be closed but what is there
+        most = min(left[group.side], there[group.side]) if is_close else left[group.side]
+        owed = most if group.owed is None else min(group.owed, most)
+        share = found[group.group] = owed if wants_anything(group) else ZERO
+        if not (is_close and (before_closing or not _takes_place(desk, group))):
+            left[group.side] = sub(left[group.side], share)
+    return found
+
+
+def _there(desk: "Desk", symbol: str, groups: list[Group], *, own: bool) -> dict[Side, Decimal]:
+    """Return what there is to share by side: what is about to be undone is nobody's."""
     left = {side: held(desk, symbol, side, own=own) for side in Side}
     for group in groups:
-        if before_closing:
-            left[group.side] = add(left[group.side], _overdrawn(group))
         if group.phase is Phase.EXCESS:
             wrong = Side.BUY if group.side is Side.SELL else Side.SELL
             left[wrong] = max(sub(left[wrong], group.excess), ZERO)
-    found: dict[int, Decimal] = {}
-    for group in sorted(groups, key=_rank):
-        most = left[group.side]
-        owed = most if group.owed is None else min(group.owed, most)
-        share = found[group.group] = owed if wants_anything(group) else ZERO
-        is_close = group.contingency == "close"
-        if not (is_close and (before_closing or not _takes_place(desk, group))):
-            left[group.side] = sub(most, share)
-    return found
+    return left
 
 
 def _overdrawn(group: Group) -> Decimal:

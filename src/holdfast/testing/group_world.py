@@ -307,8 +307,6 @@ class GroupWorld(GroupLink):
         if covers < share:
             self.seen.naked += 1
             raise self.broken(f"{name} holds {share}, of which {covers} is covered")
-        if group.phase is Phase.ENTERING and group.group in self.busted:
-            return  # whether the broker holds exits again whose entry works again is its own affair
         for role, amount in account.covers.items():
             if role in {STOP, TARGET} and amount > share:
                 raise self.broken(f"{name} holds {share} and has {amount} at work as {role}")

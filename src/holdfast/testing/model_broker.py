@@ -6,7 +6,8 @@ in which order. What it answers when asked is always the truth.
 Orders that come with exits are tied together as its capabilities say: exits are held until their
 entry fills, what one exit trades is taken off the other, and one that fills whole ends the other
 and what is left of the entry. A cancel that was asked for ends both exits of a pair that lives; any
-other end leaves the second at work. Busts give back to those that work and revive no other.
+other end leaves the second at work. Busts give back to those that work, never more than is held,
+and revive no other.
 """
 
 from collections.abc import Iterable
@@ -389,6 +390,8 @@ class ModelBroker:
         current = self.orders[tie.exits[held.role]]
         if current.is_working:
             self._level(current, tie)
+            if current.leaves > tie.room:  # what its entry had filled is undone as well
+                self._fit(tie, ZERO)
 
     def _follow_replace(self, held: Held) -> None:
         tie = held.tie

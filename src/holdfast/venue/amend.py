@@ -141,7 +141,8 @@ def revise(
     for order in followers:
         _follow(order, matcher, clearing)
     for order in revived:
-        matcher.arrive(order)
+        if not order.ended and not order.is_held:
+            matcher.arrive(order)
 
 
 def _short(order: VenueOrder) -> bool:

@@ -6,7 +6,8 @@ Rule 2: the exits of an entry are held, and neither trade nor wait for a price, 
 in part or whole, as the account has it. While the entry works their size is what it filled.
 Rule 3: a pair that its owner cancels at one end is cancelled at both; an exit that the venue ends
 for a reason of its own leaves the other at work, because one is better than none.
-Rule 4: a trade undone gives back to those that still work, and revives none that has ended.
+Rule 4: a trade undone gives back to those that still work, and revives none that has ended. No exit
+lives for more than its entry has filled.
 """
 
 from collections.abc import Sequence
@@ -117,6 +118,8 @@ class Link:
             current = next((each for each in self._exits if each.role == order.role), order)
             if not current.ended:
                 self._level(current)
+                if current.leaves > self._total - self._traded:  # its entry's fill is undone, too
+                    self._fit(0)
             return
         self._total -= lots
         if self._live:
