@@ -16,7 +16,7 @@ from holdfast.domain.group import ENTRY, EXIT, Group, Phase
 from holdfast.domain.group_pace import next_try_ns
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
-from holdfast.domain.values import ZERO, Side, add, neg, sub
+from holdfast.domain.values import ZERO, OrderType, Side, add, neg, sub
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
@@ -107,6 +107,8 @@ def _shared(
     left = dict(there)
     for group in groups if before_closing else ():
         left[group.side] = add(left[group.side], _overdrawn(group))
+    for side in () if before_closing else Side:
+        left[side] = max(sub(left[side], _leaving(desk, symbol, side)), ZERO)
     found: dict[int, Decimal] = {}
     for group in sorted(groups, key=_rank):
         is_close = group.contingency == "close"  # nothing can be closed but what is there
@@ -116,6 +118,15 @@ def _shared(
         if not (is_close and (before_closing or not _takes_place(desk, group))):
             left[group.side] = sub(left[group.side], share)
     return found
+
+
+def _leaving(desk: "Desk", symbol: str, side: Side) -> Decimal:
+    """Return what exits of no group are closing at this moment: it needs no other exit."""
+    total = ZERO
+    for order in exits_of(desk, symbol, side):
+        if not order.group and order.terms.order_type is OrderType.MARKET:
+            total = add(total, order.most_open)
+    return total
 
 
 def _there(desk: "Desk", symbol: str, groups: list[Group], *, own: bool) -> dict[Side, Decimal]:

@@ -9,7 +9,7 @@ from holdfast.domain.group_book import CLOSED_MAX
 from holdfast.domain.inputs import CloseGroup, SeenElsewhere
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import NotSent, Outcome, Refused
-from holdfast.domain.values import Side
+from holdfast.domain.values import Side, Status
 from holdfast.errors import OrderRefused
 from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
 
@@ -502,3 +502,18 @@ def test_a_refolded_desk_is_the_same(kind: str) -> None:
     again = type(bench.desk).load(bench.desk.dump())
     assert again.state.stored.groups == bench.desk.state.stored.groups
     assert again.dump() == bench.desk.dump()
+
+
+def test_what_an_exit_of_no_group_is_closing_needs_no_other_exit() -> None:
+    """A forced exit at the market is on its way: the stop for the same units goes, and comes back
+    if nothing became of it (P7).
+    """
+    bench = protected()
+    bench.break_next("submit", "", Refused(text="not now"))
+    order = bench.submit("sell", "3", order_type="market", reduce_only=True, force=True)
+    bench.talk()
+    assert bench.order(order.number).status is Status.REJECTED
+    assert bench.working() == both(3)
+    bench.submit("sell", "3", order_type="market", reduce_only=True, force=True)
+    bench.talk()
+    assert (bench.working(), bench.truth()) == ({}, 3)

@@ -444,6 +444,23 @@ def test_a_bust_of_an_entry_that_was_filled(reinstate: bool, entry: str, exits: 
     assert floor.state("e", "stop", "target") == [entry, exits, exits]
 
 
+def test_an_exit_that_works_again_waits_for_an_entry_that_was_undone() -> None:
+    """Nothing is held that it could sell: it is out of the market until the entry fills again."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 10)
+    floor.crowd.take(1, 10)
+    floor.venue.bust(executions(floor, "e")[0], reinstate=True)
+
+    floor.venue.bust(executions(floor, "target")[0], reinstate=True)
+    held = floor.state("e", "target")
+    asked = floor.venue.depth("ABC", Side.SELL, 9)
+    floor.crowd.take(-1, 4)
+
+    assert (held, asked) == (["open 0/10", "open 0/10 held"], [])
+    assert floor.state("e", "target") == ["partial_fill 4/10", "open 0/4"]
+
+
 def test_a_correction_of_an_exit_is_felt_by_the_other() -> None:
     """A trade that was larger than told shrinks the other, or ends it where nothing is left."""
     floor = Floor()
