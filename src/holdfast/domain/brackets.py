@@ -150,6 +150,12 @@ def _check_relations(terms: OrderTerms, exits: tuple[ExitTerms, ...]) -> None:
     rising = [("stop_loss_price", stop), ("entry_price", terms.limit_price)]
     rising.append(("take_profit_price", target))
     known = [(name, price) for name, price in rising if price is not None]
+    trail = by_role[STOP].trail if STOP in by_role else None
+    if trail is not None and terms.limit_price is not None and trail >= terms.limit_price:
+        raise InputError(
+            f"trail is {trail} and entry_price is {terms.limit_price}; a stop that far behind is "
+            "below zero"
+        )
     if terms.side is Side.SELL:
         known.reverse()
     for (low_name, low), (high_name, high) in pairwise(known):
@@ -162,7 +168,7 @@ def _check_relations(terms: OrderTerms, exits: tuple[ExitTerms, ...]) -> None:
 
 def _check_means(desk: "Desk", exits: tuple[ExitTerms, ...], terms: OrderTerms) -> bool:
     """Refuse a bracket that can be neither native nor emulated; tell whether it is native."""
-    check_exits(desk, exits)
+    check_exits(desk, exits, Side.SELL if terms.side is Side.BUY else Side.BUY)
     can = desk.capabilities
     plain = all(wanted.trail is None for wanted in exits)
     if can.native_bracket != "none" and len(exits) > 1 and plain:

@@ -166,8 +166,23 @@ def same_group(desk: "Desk", number: int, exits: tuple[ExitTerms, ...]) -> int:
     return number
 
 
-def check_exits(desk: "Desk", exits: tuple[ExitTerms, ...]) -> None:
+def _check_reach(side: Side, wanted: ExitTerms) -> None:
+    """Refuse a stop limit order that could not trade where it is triggered."""
+    stop, limit = wanted.stop_price, wanted.limit_price
+    if stop is None or limit is None:
+        return
+    if (limit > stop) if side is Side.SELL else (limit < stop):
+        where = "at or below" if side is Side.SELL else "at or above"
+        raise InputError(
+            f"the stop is at {stop} and its limit at {limit}, where it could not trade once it is "
+            f"triggered; a stop that {side}s has its limit {where} it"
+        )
+
+
+def check_exits(desk: "Desk", exits: tuple[ExitTerms, ...], side: Side) -> None:
     """Refuse exits that the broker has not and that cannot be emulated."""
+    for wanted in exits:
+        _check_reach(side, wanted)
     types, plain = desk.capabilities.order_types, desk.settings.policies.profile == "limit_only"
     if plain and any(wanted.role == STOP for wanted in exits):
         raise UnsupportedOrderTypeError(

@@ -199,6 +199,8 @@ def _entering(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] |
 def _exited(group: Group) -> tuple[Cause, str]:
     if group.enters and not group.entered and group.entry in group.live:
         return Cause.UNFILLED, "what the entry had filled was undone"
+    if not group.wanted:
+        return Cause.EXITED, "its exits were called off"
     return Cause.EXITED, "nothing is left to protect"
 
 

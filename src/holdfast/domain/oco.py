@@ -65,7 +65,7 @@ def place_oco(desk: "Desk", given: PlaceOco) -> None:
             raise key_conflict(key)
         desk.result_group(same_group(desk, known.group, exits), repeat=True)
         return
-    check_exits(desk, exits)
+    check_exits(desk, exits, side)
     can = desk.capabilities
     if not can.native_oco and not can.exits_share_quantity:
         raise UnsupportedOrderTypeError(

@@ -31,7 +31,7 @@ from holdfast.domain.legs import (
 )
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Child, RefusalCode
-from holdfast.domain.shares import in_lots
+from holdfast.domain.shares import in_lots, stakes
 from holdfast.domain.values import ZERO, Status, add, sub
 from holdfast.domain.work import NS_PER_MS
 
@@ -120,8 +120,12 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
         if broken or not due:
             gone = live if not due else [order for pair in broken for order in pair]
             return cancel(desk, gone, "its other half is gone" if due else "nothing is left for it")
+        unwanted = _too_much(desk, group, pairs, sub(have, due))
+        if have > due and due < stakes(desk, group.symbol).get(group.group, due):
+            orders = [order for pair in unwanted for order in pair]
+            return cancel(desk, orders, "somebody closes a part of it")
         if have > due or (wrong and not _can_move(desk, wrong)):
-            return _after_grace(desk, group, _too_much(desk, group, pairs, sub(have, due)))
+            return _after_grace(desk, group, unwanted)
     if wrong:
         return earliest(*[_move(desk, group, order) for order in wrong])
     return _fill_up(desk, group, live, due, attempts_max)

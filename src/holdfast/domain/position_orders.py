@@ -33,7 +33,7 @@ from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import check_text
 from holdfast.domain.resting import UNTRIGGERED
-from holdfast.domain.shares import closable, shares
+from holdfast.domain.shares import closable, rests, shares
 from holdfast.domain.sweeping import sweep
 from holdfast.domain.values import ID_LENGTH_MAX, ZERO, Side, amount
 from holdfast.domain.wanting import want_exit
@@ -62,7 +62,7 @@ def protect(desk: "Desk", given: Protect) -> None:
     """
     instrument = instrument_of(desk, given.symbol)
     side = _closing_side(desk, given.symbol)
-    wanted = _wanted(desk, given)
+    wanted = _wanted(desk, given, side)
     quantity = None
     if given.quantity is not None:
         quantity = amount(given.quantity, "quantity")
@@ -116,7 +116,7 @@ def _closing_side(desk: "Desk", symbol: str) -> Side:
     return side
 
 
-def _wanted(desk: "Desk", given: Protect) -> ExitTerms:
+def _wanted(desk: "Desk", given: Protect, side: Side) -> ExitTerms:
     """Return what is wanted of the role, its prices on the tick."""
     instrument = instrument_of(desk, given.symbol)
     prices = {
@@ -129,10 +129,14 @@ def _wanted(desk: "Desk", given: Protect) -> ExitTerms:
             raise InputError("a target has a limit_price and nothing else; give just that")
     elif given.role != STOP:
         raise InputError(f"role is {given.role!r}; give stop or target")
+    elif set(prices) == {"trail", "limit_price"}:
+        raise InputError(
+            "a stop that follows the market by a trail has no limit_price; leave it out"
+        )
     elif ("stop_price" in prices) is ("trail" in prices):
         raise InputError("a stop is at a stop_price or follows the market by a trail; give one")
     wanted = ExitTerms(role=given.role, **prices)
-    check_exits(desk, (wanted,))
+    check_exits(desk, (wanted,), side)
     return wanted
 
 
@@ -246,7 +250,7 @@ def _being_closed(desk: "Desk", symbol: str, side: Side) -> Decimal:
     given = shares(desk, symbol)
     total = ZERO
     for group in desk.state.groups.of(symbol):
-        if group.contingency == "close" and group.side is side:
+        if group.contingency == "close" and group.side is side and not rests(desk, group):
             total += given[group.group]
     return total
 

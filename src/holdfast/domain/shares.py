@@ -161,11 +161,21 @@ def _takes_place(desk: "Desk", group: Group) -> bool:
     It has none while it may rest beside the stops of the same units, nor while it has to wait: the
     market is closed, or its last try came to nothing.
     """
-    slot = group.slot(EXIT)
-    rests = slot.exit is not None and slot.exit.limit_price is not None
-    if rests and desk.capabilities.exits_share_quantity:
+    if rests(desk, group):
         return False
-    return bool(group.live) or desk.now_ns >= next_try_ns(desk, group, slot)
+    return bool(group.live) or desk.now_ns >= next_try_ns(desk, group, group.slot(EXIT))
+
+
+def rests(desk: "Desk", group: Group) -> bool:
+    """Tell whether a close is to rest at its price beside the stops of the same units."""
+    wanted = group.slot(EXIT).exit
+    at_price = wanted is not None and wanted.limit_price is not None
+    return at_price and desk.capabilities.exits_share_quantity
+
+
+def _rests_beside(desk: "Desk", order: Order) -> bool:
+    group = desk.state.groups.get(order.group) if order.role == EXIT else None
+    return group is not None and rests(desk, group)
 
 
 def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0, loose: bool = True) -> Decimal:
@@ -177,7 +187,7 @@ def room(desk: "Desk", symbol: str, side: Side, *, beside: int = 0, loose: bool 
     left = closable(desk, symbol, side)
     for order in exits_of(desk, symbol, side):
         counts = order.group != beside if order.group else loose
-        if counts and not order.twin:
+        if counts and not order.twin and not _rests_beside(desk, order):
             left = sub(left, _could_close(desk, order))
     return in_lots(desk, symbol, max(left, ZERO))
 

@@ -26,10 +26,11 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One act: an exit or a cancel about to be sent, how it ended, or that its desk has it.
 
     A switch that was turned (`kill`, `flatten`) has an id as an exit has, though nothing is sent
-    under it.
+    under it. A `release` is the cancel of a group's order, of which the desk has to hear, or it
+    would place the order anew; `failed` says that it was not carried out, and nothing is owed.
     """
 
-    kind: Literal["exit", "cancel", "kill", "flatten", "ended", "adopted"]
+    kind: Literal["exit", "cancel", "release", "kill", "flatten", "ended", "failed", "adopted"]
     at_ns: int
     wire_id: str
     symbol: str = ""
@@ -43,12 +44,15 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
+# What a desk has to be handed.
+_OWED: Final = frozenset({"exit", "release", "kill", "flatten"})
+
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Line).decode
 
 
 class EmergencyLog:
-    """Appends lines and tells which exits and switches no desk has taken over since."""
+    """Appends lines and tells what of them no desk has taken over since."""
 
     def __init__(self, path: Path | None) -> None:
         """Write to `path` and the error stream, or to the stream alone."""
@@ -73,12 +77,12 @@ class EmergencyLog:
             _log.warning("%s could not be written: %s", self._path, error)
 
     def owed(self) -> list[Line]:
-        """Return the exits and switches that no desk has yet, oldest first."""
+        """Return the exits, releases and switches that no desk has yet, oldest first."""
         sent: dict[str, Line] = {}
         for line in self._lines():
-            if line.kind in {"exit", "kill", "flatten"}:
+            if line.kind in _OWED:
                 sent[line.wire_id] = line
-            elif line.kind == "adopted":
+            elif line.kind in {"adopted", "failed"}:
                 sent.pop(line.wire_id, None)
         return list(sent.values())
 

@@ -10,9 +10,10 @@ from typing import Final
 from holdfast.domain import events as e
 from holdfast.domain import fold_groups
 from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group
+from holdfast.domain.group_book import GROUP_EVENTS
 from holdfast.domain.order import Order
 from holdfast.domain.requests import check_text
-from holdfast.domain.values import ZERO, add
+from holdfast.domain.values import ID_LENGTH_MAX, ZERO, add
 from holdfast.engine.group_views import GroupView, view_group
 from holdfast.engine.reading import Reading
 from holdfast.engine.rows import order_of
@@ -22,9 +23,9 @@ from holdfast.ports import Journal
 
 # A query answers with at most so many unless it is asked for more.
 GROUPS_MAX: Final = 100
-_KINDS: Final = frozenset(
-    {"group_opened", "group_phase_changed", "group_exit_changed", "group_quantity_changed"}
-)
+# A group's number has at most so many digits, as a journal's record numbers have.
+DIGITS_MAX: Final = 19
+_KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in GROUP_EVENTS)
 _SUBMITTED: Final = "order_submitted"
 _EXITS: Final = frozenset({STOP, TARGET, EXIT})
 
@@ -45,7 +46,7 @@ class GroupReading(Reading):
         number = self._group_number(group)
         desk = self._runner.desk
         found = desk.state.groups.get(number)
-        if found is None and 0 < number < desk.state.stored.next_group:
+        if self._is_forgotten(number):
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(
                 None, recall_group, self._journal, self._name, number
@@ -68,10 +69,12 @@ class GroupReading(Reading):
         """Return groups that match, the newest first; closed ones as long as they are in memory.
 
         Raises:
-            InputError: a symbol that is no text, or a limit below 1.
+            InputError: a symbol or strategy that is no text, or a limit that is no count from 1.
         """
         check_text(symbol, "symbol")
-        if limit < 1:
+        if strategy is not None:
+            check_text(strategy, "strategy")
+        if not is_count(limit):
             raise InputError(f"limit is {limit!r}; give a whole number, 1 or more")
         desk, now_ns = self._runner.desk, self._runner.now_ns()
         known = desk.state.groups
@@ -97,11 +100,19 @@ class GroupReading(Reading):
         prefix = f"{self._runner.desk.state.wire_prefix}g"
         digits = name.removeprefix(prefix)
         if name.startswith(prefix) and digits.isascii() and digits.isdecimal():
+            if len(digits) > DIGITS_MAX:
+                found = f"{name[:ID_LENGTH_MAX]!r}..., {len(name)} characters long"
+                raise InputError(f"group is {found}; `groups()` lists the ids there are")
             return int(digits)
         try:
             return self._order(name).group
         except OrderStatusError:
             return 0
+
+    def _is_forgotten(self, number: int) -> bool:
+        """Tell whether a group closed so long ago that it left memory."""
+        state = self._runner.desk.state
+        return 0 < number < state.stored.next_group and state.groups.get(number) is None
 
     def _no_group(self, group: int | str) -> OrderStatusError:
         return OrderStatusError(
@@ -164,3 +175,5 @@ def _fold(group: Group, event: e.AnyEvent) -> None:
         fold_groups.change_exit(group, event)
     elif isinstance(event, e.GroupQuantityChanged):
         group.quantity = event.quantity
+    elif isinstance(event, e.GroupReduced):
+        group.written_off = add(group.written_off, event.quantity)

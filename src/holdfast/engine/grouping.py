@@ -1,8 +1,7 @@
 """Orders that are tied together: brackets, pairs, and what protects or closes a position."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal, TypeAlias
 
 from holdfast.domain.group import Phase
@@ -16,7 +15,8 @@ from holdfast.domain.inputs import (
     Protect,
 )
 from holdfast.domain.requests import Amount, OrderRequest, check_text
-from holdfast.domain.values import Side, Status
+from holdfast.domain.shares import closable
+from holdfast.domain.values import ZERO, Side, Status
 from holdfast.engine.group_views import GroupView, view_emergency_close
 from holdfast.engine.results import CancelResult
 from holdfast.engine.steering import Steering
@@ -158,8 +158,9 @@ class Grouping(Steering):
 
         What protects it shrinks by as much, so that nothing is closed twice. At the market it goes
         on, over restarts, until it is closed. While the journal cannot be written a close at the
-        market goes out past it, for what no other exit may still close; the view that it returns
-        then has the number 0 and names the order.
+        market goes out past it, for what no other exit may still close. It returns then once the
+        order is sent, whatever `wait` says: the view has the number 0 and names the order, whose
+        end `wait` can be asked for by its id once the journal is back.
 
         Raises:
             InputError: there is no position, or the method and the price do not fit.
@@ -257,20 +258,16 @@ class Grouping(Steering):
     ) -> list[CancelResult]:
         """Cancel the stops, targets or entries of a symbol, as `kinds` names them.
 
-        A stop or target that somebody cancels is not placed again, except one that is cancelled
+        A stop or target that somebody cancels is not placed again, also where it is cancelled
         while the journal cannot be written. It returns as `cancel_all_open_orders` does.
 
         Raises:
             InputError: an unknown symbol, a kind that there is not, or no time to wait.
         """
         check_timeout(timeout)
-        named = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-        for kind in named:
-            if kind not in KINDS:
-                raise InputError(f"kinds has {kind!r}; give some of {', '.join(KINDS)}")
         command = CancelPositionOrders(
             symbol=check_text(symbol, "symbol"),
-            kinds=named,
+            kinds=_check_kinds(kinds),
             by=check_text(by, "by"),
             reason=check_text(reason, "reason"),
         )
@@ -294,7 +291,7 @@ class Grouping(Steering):
         It is named by its number, its id, or the client order id of one of its orders.
 
         Raises:
-            OrderStatusError: there is no such group.
+            OrderStatusError: there is no such group, or it closed so long ago that it left memory.
             InputError: no name or no reason.
             Halted: the journal cannot be written; `cancel_order` and `close_position` go past it.
             WaitTimeout: with `wait="closed"`, it takes longer; it is gone on with.
@@ -304,6 +301,12 @@ class Grouping(Steering):
         number = self._group_number(group)
         if not number:
             raise self._no_group(group)
+        if self._is_forgotten(number):
+            raise OrderStatusError(
+                f"group {number} is closed and left memory, so nothing of it is left to close; "
+                f"`group({number})` reads it from the journal",
+                code="UNKNOWN_GROUP",
+            )
         given = CloseGroup(
             group=number, by=check_text(by, "by"), reason=check_text(reason, "reason")
         )
@@ -355,11 +358,18 @@ class Grouping(Steering):
         """Send the exit that a close at the market would send, as halted mode allows."""
         desk = self._runner.ahead()
         position = desk.positions.get(given.symbol)
-        held = position.quantity if position is not None else Decimal(0)
+        held = position.quantity if position is not None else ZERO
+        side = Side.SELL if held > 0 else Side.BUY
+        most = closable(desk, given.symbol, side)
+        if not most:
+            raise InputError(
+                f"there is nothing to close in {given.symbol}: the position is {held}, what was "
+                "closed by hand or is not booked yet left out; look at the broker"
+            )
         request = OrderRequest(
             symbol=given.symbol,
-            side=Side.SELL if held > 0 else Side.BUY,
-            quantity=abs(held) if given.quantity is None else given.quantity,
+            side=side,
+            quantity=most if given.quantity is None else given.quantity,
             order_type="market",
             reduce_only=True,
             strategy=given.strategy,
@@ -370,6 +380,16 @@ class Grouping(Steering):
 def _check_wait(wait: str, known: Sequence[str]) -> None:
     if wait not in known:
         raise InputError(f"wait is {wait!r}; give one of {', '.join(known)}")
+
+
+def _check_kinds(kinds: object) -> tuple[str, ...]:
+    named = (kinds,) if isinstance(kinds, str) else kinds
+    if not isinstance(named, Collection):
+        raise InputError(f"kinds is {kinds!r}; give some of {', '.join(KINDS)}")
+    for kind in named:
+        if kind not in KINDS:
+            raise InputError(f"kinds has {kind!r}; give some of {', '.join(KINDS)}")
+    return tuple(named)
 
 
 def _maybe_text(value: str | None, name: str) -> str | None:
@@ -390,7 +410,7 @@ def _check(view: GroupView, until: GroupUntil) -> Callable[[GroupView], bool]:
         return until
     if until == "closed":
         return lambda group: group.is_closed
-    if until not in {"entered", "protected"}:
+    if until not in ("entered", "protected"):
         raise InputError(f"until is {until!r}; give entered, protected, closed, or a check")
     if until == "protected":
         return _is_protected

@@ -5,6 +5,8 @@ order or the symbol and the last durable record, so that the same act, repeated,
 and each is written to the emergency log before it is sent. Once the journal is back, or at the
 next start, the desk is handed every exit and looks it up by that id. Until that is durable the
 exit is kept in mind here as well: the log may be on the same disk, and the halt may come back.
+So are the cancels of a group's orders, which come before all else: the group that does not know
+that somebody wants an order gone places it again.
 
 A kill switch or a flattening is checked as ever, cancels what it can at once, and is kept in mind
 and in the log: the desk is handed it before any entry can go out. What protects a position stands
@@ -15,7 +17,7 @@ import hashlib
 import logging
 from asyncio import Future, gather
 from collections.abc import Awaitable, Coroutine, Iterable, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +27,7 @@ from holdfast.domain.effects import CancelOrder, SubmitOrder
 from holdfast.domain.exits import protects
 from holdfast.domain.inputs import (
     Adopt,
+    Cancel,
     CancelAll,
     CancelPositionOrders,
     EngageKillSwitch,
@@ -34,7 +37,8 @@ from holdfast.domain.order import Order
 from holdfast.domain.reports import Accepted, NotSent, Outcome, RefusalCode, Refused
 from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
 from holdfast.domain.settings import Settings
-from holdfast.domain.values import ZERO, Side, Status, sub
+from holdfast.domain.shares import closable, room
+from holdfast.domain.values import ID_LENGTH_MAX, ZERO, Side, Status
 from holdfast.engine.emergency import EmergencyLog, Line
 from holdfast.engine.link import AccountLink
 from holdfast.engine.results import CancelResult
@@ -51,6 +55,8 @@ from holdfast.errors import (
 
 _log = logging.getLogger("holdfast.halted")
 
+# What a release comes to where its order has ended, or is nobody's any more.
+_GONE: Final = (OrderCancellationError, OrderStatusError)
 # What is about any number of orders, and goes on while the journal cannot be written.
 Sweep: TypeAlias = CancelAll | CancelPositionOrders | EngageKillSwitch | Flatten
 
@@ -65,8 +71,9 @@ class HaltedDesk:
         self._link = link
         self._log = log
         self._wait_ns = settings.ack_wait_ms * NS_PER_MS
-        # By symbol, until the desk has them; the switches by the ids of their lines.
+        # By symbol, until the desk has them; the others by the ids of their lines.
         self._exits: dict[str, OrderView] = {}
+        self._releases: dict[str, Line] = {}
         self._switches: dict[str, Line] = {}
 
     async def cancel(self, client_order_id: str) -> OrderView:
@@ -106,7 +113,8 @@ class HaltedDesk:
         if isinstance(given, EngageKillSwitch | Flatten):
             self._keep(given)
             orders = [order for order in orders if not protects(desk, order)]
-        answers = await settled([self._cancel(order) for order in orders])
+        by = given.by[:ID_LENGTH_MAX]
+        answers = await settled([self._cancel(order, by, given.reason) for order in orders])
         return [
             _result(self._runner.desk.order(order.number) or order, answer)
             for order, answer in zip(orders, answers, strict=True)
@@ -137,7 +145,7 @@ class HaltedDesk:
         )
         self._log.write(line)
 
-    async def _cancel(self, order: Order) -> OrderView:
+    async def _cancel(self, order: Order, by: str = "", reason: str = "") -> OrderView:
         client_order_id = order.client_order_id
         effect = CancelOrder(
             number=order.number,
@@ -149,10 +157,16 @@ class HaltedDesk:
             symbol=order.terms.symbol,
             not_after_ns=self._runner.now_ns() + self._wait_ns,
         )
-        self._write("cancel", effect.wire_id, order)
+        line = self._write(
+            "release" if order.group else "cancel", effect.wire_id, order, by=by, reason=reason
+        )
+        if order.group:
+            self._releases[effect.wire_id] = line
         outcome = await self._link.ask(effect)
         self._write("ended", effect.wire_id, order, outcome)
         if isinstance(outcome, Refused | NotSent):
+            if self._releases.pop(effect.wire_id, None) is not None:
+                self._write("failed", effect.wire_id, order)
             raise OrderCancellationError(
                 f"the cancel of order {client_order_id} failed: {outcome.text}; try it again",
                 client_order_id=client_order_id,
@@ -232,9 +246,10 @@ class HaltedDesk:
     def adopt(self) -> Coroutine[Any, Any, None]:
         """Hand the desk what went out past the journal, and the switches turned meanwhile.
 
-        It is handed over at once, before anything that waits: the exits, which are looked up by
-        their ids, then the switches, so that a flattening counts the exits. What is returned ends
-        when each is durable, or failed to become so and is still owed.
+        It is handed over at once, before anything that waits: the cancels of groups' orders, then
+        the exits, which are looked up by their ids, then the switches, so that a flattening counts
+        the exits. What is returned ends when each is durable, or failed to become so and is still
+        owed.
         """
         owed: dict[str, Line | OrderView] = {
             line.wire_id: line
@@ -243,12 +258,13 @@ class HaltedDesk:
             if line.wire_id.startswith(self._runner.prefix)
         }
         owed |= {view.wire_id: view for view in self._exits.values()}
-        owed |= self._switches
+        owed |= self._releases | self._switches
         for wire_id, each in owed.items():
             if isinstance(each, Line) and each.kind != "exit":
-                self._switches[wire_id] = each
+                kept = self._releases if each.kind == "release" else self._switches
+                kept[wire_id] = each
         handed = {wire_id: given for wire_id, each in owed.items() if (given := _handed(each))}
-        ids = sorted(handed, key=lambda wire_id: wire_id in self._switches)
+        ids = sorted(handed, key=lambda each: (each not in self._releases, each in self._switches))
         waiters = self._runner.first([handed[wire_id] for wire_id in ids])
         return self._settle(dict(zip(ids, waiters, strict=True)))
 
@@ -258,9 +274,12 @@ class HaltedDesk:
             if isinstance(result, InputError) and wire_id in self._switches:
                 # As wrong at every start: the log names it, and a person turns it anew.
                 _log.error("%s cannot be carried out: %s", wire_id, result)
+            elif isinstance(result, _GONE) and wire_id in self._releases:
+                _log.info("%s is settled: %s", wire_id, result)
             elif isinstance(result, BaseException):
                 _log.warning("%s is still to be recorded: %s", wire_id, result)
                 continue
+            self._releases.pop(wire_id, None)
             self._switches.pop(wire_id, None)
             self._exits = {
                 symbol: view for symbol, view in self._exits.items() if view.wire_id != wire_id
@@ -277,23 +296,27 @@ class HaltedDesk:
         wire_id: str,
         order: Order,
         outcome: Outcome | None = None,
-    ) -> None:
+        by: str = "",
+        reason: str = "",
+    ) -> Line:
         broker_order_id, said = order.broker_order_id, getattr(outcome, "text", "")
         if isinstance(outcome, Accepted):
             broker_order_id, said = outcome.broker_order_id, "accepted"
-        self._log.write(
-            Line(
-                kind=kind,  # type: ignore[arg-type]  # one of the kinds, by the callers above
-                at_ns=self._runner.now_ns(),
-                wire_id=wire_id,
-                symbol=order.terms.symbol,
-                terms=order.terms,
-                strategy=order.strategy,
-                client_order_id=order.client_order_id,
-                broker_order_id=broker_order_id,
-                text=said,
-            )
+        line = Line(
+            kind=kind,  # type: ignore[arg-type]  # one of the kinds, by the callers above
+            at_ns=self._runner.now_ns(),
+            wire_id=wire_id,
+            symbol=order.terms.symbol,
+            terms=order.terms,
+            strategy=order.strategy,
+            client_order_id=order.client_order_id,
+            broker_order_id=broker_order_id,
+            text=said,
+            by=by,
+            reason=reason,
         )
+        self._log.write(line)
+        return line
 
 
 async def settled(tasks: Iterable[Awaitable[Any]]) -> list[object]:
@@ -312,12 +335,15 @@ def _result(order: Order, answer: object) -> CancelResult:
     )
 
 
-def _handed(owed: Line | OrderView) -> Adopt | EngageKillSwitch | Flatten | None:
+def _handed(owed: Line | OrderView) -> Adopt | Cancel | EngageKillSwitch | Flatten | None:
     """Return what the desk is handed; None for a line that tells too little."""
     if isinstance(owed, Line) and owed.kind == "kill":
         return EngageKillSwitch(by=owed.by, reason=owed.reason, action=owed.action)
     if isinstance(owed, Line) and owed.kind == "flatten":
         return Flatten(symbol=owed.symbol, by=owed.by, reason=owed.reason)
+    if isinstance(owed, Line) and owed.kind == "release":
+        reason = owed.reason or "cancelled while the journal could not be written"
+        return Cancel(client_order_id=owed.client_order_id, by=owed.by, reason=reason)
     if owed.terms is None:
         return None
     return Adopt(
@@ -329,15 +355,17 @@ def _handed(owed: Line | OrderView) -> Adopt | EngageKillSwitch | Flatten | None
 
 
 def _check_room(desk: Desk, terms: OrderTerms) -> None:
-    """Refuse an exit that could exceed the position, other exits on their way counted."""
+    """Refuse an exit that could exceed what is there: claims and other exits are counted."""
     position = desk.positions.get(terms.symbol)
     held = position.quantity if position is not None else ZERO
     closes = Side.SELL if held > 0 else Side.BUY
-    room = sub(abs(held), desk.exits(terms.symbol, closes)) if held else ZERO
-    if terms.side is not closes or terms.quantity is None or terms.quantity > room:
+    most = closable(desk, terms.symbol, closes) if held else ZERO
+    left = room(desk, terms.symbol, closes) if most else ZERO
+    if terms.side is not closes or terms.quantity is None or terms.quantity > left:
+        others = "; cancel the exits that rest first: `cancel_position_orders`"
         raise OrderRefused(
             f"the journal cannot be written, so only exits up to the position go out; the position "
-            f"in {terms.symbol} is {held}, of which {max(room, ZERO)} can still be closed, and "
-            f"{terms.side} {terms.quantity} was asked",
+            f"in {terms.symbol} is {held}, of which {left} can still be closed, and "
+            f"{terms.side} {terms.quantity} was asked{others if left < most else ''}",
             code="EXIT_EXCEEDS_POSITION",
         )

@@ -182,7 +182,8 @@ class Routing:
         port.word(looked)
         if self._unclaimed:
             for sighting in looked.result.sightings:
-                self._claim(writable(sighting.snapshot.broker_order_id), port)
+                for told in _ids(sighting.snapshot):
+                    self._claim(told, port)
 
     def alert(self, code: str, text: str) -> None:
         """Let every desk of the account journal something that people should see."""
@@ -199,8 +200,9 @@ class Routing:
         shares = {prefix: _Share() for prefix in asked}
         self._lost = self._lost and not found.complete
         if found.complete and self._unclaimed:
-            self._forget({writable(snapshot.broker_order_id) for snapshot in found.snapshots})
+            self._forget({told for snapshot in found.snapshots for told in _ids(snapshot)})
         owners: dict[str, _Share] = {}
+        children: list[tuple[str, DeskPort]] = []
         for snapshot in map(legible, found.snapshots):
             port = self.find(snapshot.wire_id, "", snapshot.broker_order_id)
             if port is None:
@@ -208,6 +210,8 @@ class Routing:
                 port = self._adopted(snapshot, asked) if found.complete else None
             elif self._unclaimed:
                 self._claim(snapshot.broker_order_id, port)
+            if port is not None:
+                children += [(told, port) for told in _ids(snapshot)[1:]]
             if port is not None and port.prefix in shares:
                 owners[snapshot.broker_order_id] = shares[port.prefix]
                 shares[port.prefix].snapshots.append(snapshot)
@@ -229,6 +233,9 @@ class Routing:
                     complete=found.complete,
                 )
             )
+        # Whose they are a desk learns from the poll itself.
+        for told, port in children if self._unclaimed else ():
+            self._claim(told, port)
 
     def statistics(self) -> dict[str, int]:
         """Return how much was heard that is for no desk."""
@@ -301,3 +308,9 @@ class Routing:
                 gone.append(broker_order_id)
         for broker_order_id in gone:
             del self._unclaimed[broker_order_id]
+
+
+def _ids(snapshot: Snapshot) -> list[str]:
+    """Return the broker's ids of an order and of the exits that it brought along."""
+    ids = (snapshot.broker_order_id, *(child.broker_order_id for child in snapshot.children))
+    return [writable(each) for each in ids]

@@ -15,14 +15,11 @@ from holdfast.domain.events import (
     BreakerClosed,
     BreakerOpened,
     ExecutionCorrected,
-    GroupExitChanged,
-    GroupOpened,
-    GroupPhaseChanged,
-    GroupQuantityChanged,
     KillSwitchEngaged,
     KillSwitchReleased,
     OrderFilled,
 )
+from holdfast.domain.group_book import GROUP_EVENTS
 from holdfast.engine.feed import Feed, Gap, Notice, Reader, Wanted
 from holdfast.engine.group_views import GroupView
 from holdfast.engine.masking import described
@@ -83,12 +80,7 @@ def wants_anomalies(notice: Notice) -> bool:
 
 def wants_groups(notice: Notice) -> bool:
     """Select what was decided about groups."""
-    return type(notice.event) in _GROUP_NEWS
-
-
-_GROUP_NEWS: Final = frozenset(
-    {GroupOpened, GroupPhaseChanged, GroupExitChanged, GroupQuantityChanged}
-)
+    return type(notice.event) in GROUP_EVENTS and notice.group is not None
 
 
 def as_group(notice: Notice) -> GroupView | None:

@@ -90,7 +90,7 @@ class Turns(ABC):
         self.durable_seq = recovered.seq
         self.perform: Callable[[Sequence[Effect], DeskPort], None] = lambda _effects, _port: None
         self.on_durable: Callable[[Sequence[AnyEvent]], None] | None = None
-        self.on_traded: Callable[[], None] | None = None
+        self.on_traded: Callable[[Sequence[AnyEvent]], None] | None = None
         self.counts = dict.fromkeys(COUNTS, 0)
         self._journal = journal
         self._name = name
@@ -424,7 +424,7 @@ class Turns(ABC):
             if self.on_durable is not None:
                 self.on_durable(flight.events)
             if self.on_traded is not None and not _TRADES.isdisjoint(map(type, flight.events)):
-                self.on_traded()
+                self.on_traded(flight.events)
         if flight.effects:
             self.perform(flight.effects, self.port)
         flight.tell()

@@ -141,8 +141,7 @@ def revise(
     for order in followers:
         _follow(order, matcher, clearing)
     for order in revived:
-        if not order.ended and not order.is_held:
-            matcher.arrive(order)
+        matcher.arrive(order)
 
 
 def _short(order: VenueOrder) -> bool:

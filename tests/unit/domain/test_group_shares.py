@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from holdfast.domain.events import GroupReduced
 from holdfast.domain.inputs import CloseGroup, ClosePosition, SeenElsewhere
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import ReportKind
@@ -69,8 +70,11 @@ def test_the_oldest_group_gets_back_first_and_no_more_than_it_lost() -> None:
     second = bench.trade_outside("sell", 2)
     bench.advance(5_000)
     assert (bench.group(1).written_off, bench.group(2).written_off) == (1, 3)
+    before = len(bench.events)
     undo_trade(bench, second.number)
     bench.advance(5_000)
+    given = [one for one in bench.events[before:] if isinstance(one, GroupReduced)]
+    assert [(one.group, one.quantity) for one in given] == [(1, -1), (2, -1)]
     assert (bench.working(1), bench.working(2)) == (BOTH, {"stop": 1, "target": 1})
     undo_trade(bench, first.number)
     bench.advance(5_000)

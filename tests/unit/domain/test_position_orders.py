@@ -12,6 +12,7 @@ from holdfast.domain.inputs import (
     CancelPositionOrders,
     CloseGroup,
     ClosePosition,
+    PlaceBracket,
     Protect,
     SeenElsewhere,
 )
@@ -515,3 +516,58 @@ def test_kinds_that_there_are_not_are_refused(kinds: tuple[str, ...]) -> None:
     """A word that names no kind cancels nothing."""
     bench = surrounded()
     untouched(bench, lambda: cancel(bench, *kinds), InputError)
+
+
+def test_a_market_close_goes_out_beside_a_resting_one() -> None:
+    """Who waits at a price holds up nobody who wants out now (P7)."""
+    bench = BrokeredDesk()
+    bench.bracket(quantity="2")
+    bench.fill("entry", 2)
+    bench.ask(ClosePosition(symbol="X", quantity="1", limit_price="120"))
+    bench.ask(ClosePosition(symbol="X"))
+    assert bench.working(3) == {"exit": 2}
+    bench.fill("exit", 2, group=3)
+    bench.advance(5_000)
+    assert (bench.truth(), bench.working(1), bench.working(2)) == (0, {}, {})
+
+
+@pytest.mark.parametrize("kind", ["pairs", "brackets_and_pairs"])
+def test_a_part_is_closed_at_once_where_the_broker_sizes_exits(kind: str) -> None:
+    """The pair that is too large goes now: nobody waits for the broker to shrink it (P7)."""
+    bench = BrokeredDesk(BROKER_KINDS[kind])
+    bench.bracket()
+    bench.fill("entry", 3)
+    bench.advance(10_000)
+    bench.ask(ClosePosition(symbol="X", quantity="1"))
+    bench.advance(500)
+    assert bench.working(2) == {"exit": 1}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        PlaceBracket(
+            symbol="X",
+            side="buy",
+            quantity=1,
+            entry_price="100",
+            stop_loss_price="95",
+            stop_limit_price="96",
+        ),
+        PlaceBracket(symbol="X", side="buy", quantity=1, entry_price="100", trail="100"),
+        PlaceBracket(
+            symbol="X",
+            side="sell",
+            quantity=1,
+            entry_price="100",
+            stop_loss_price="105",
+            stop_limit_price="104",
+        ),
+    ],
+)
+def test_a_stop_that_could_not_trade_is_refused(given: PlaceBracket) -> None:
+    """A limit on the wrong side of its stop, or a stop below zero, guards nothing (61)."""
+    bench = BrokeredDesk()
+    with pytest.raises(InputError, match="could not trade|below zero"):
+        bench.ask(given)
+    assert bench.desk.state.stored.groups == {}

@@ -461,6 +461,22 @@ def test_an_exit_that_works_again_waits_for_an_entry_that_was_undone() -> None:
     assert floor.state("e", "target") == ["partial_fill 4/10", "open 0/4"]
 
 
+def test_an_exit_that_closed_what_was_undone_does_not_come_back() -> None:
+    """The entry's fill and a part of what the target sold are undone: it ends, and says so once."""
+    floor = Floor()
+    floor.bracket()
+    floor.crowd.take(-1, 10)
+    floor.crowd.take(1, 6)
+    floor.crowd.take(1, 4)
+    floor.venue.bust(executions(floor, "e")[0], reinstate=True)
+
+    floor.venue.bust(executions(floor, "target")[1], reinstate=True)
+
+    ends = [one for one in floor.reports if one.kind == "canceled" and one.wire_id == "target"]
+    assert (floor.state("target"), len(ends)) == (["canceled 6/10"], 1)
+    assert floor.venue.depth("ABC", Side.SELL, 9) == []
+
+
 def test_a_correction_of_an_exit_is_felt_by_the_other() -> None:
     """A trade that was larger than told shrinks the other, or ends it where nothing is left."""
     floor = Floor()

@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias, TypeVar
 
-from holdfast.domain.values import amount
+from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX, amount
 from holdfast.errors import AmountError
 from holdfast.ports import Unreadable
 
@@ -33,6 +33,7 @@ _IDS: Final = frozenset({"id", "orderId", "order_id", "orderID"})
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d{1,12}))?(Z|[+-]\d{2}:\d{2})?", re.ASCII
 )
+_NUMBER: Final = re.compile(r"[0-9.eE+-]{1,64}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 
@@ -197,17 +198,42 @@ def quantity_of(item: Body, name: str) -> Decimal | None:
     return value
 
 
+def figure_of(item: Body, name: str, strange: Strange) -> Decimal | None:
+    """Return an amount that nothing hangs on; None, loudly, where it cannot be read."""
+    try:
+        return price_of(item, name)
+    except FieldError as error:
+        strange.append(unreadable(str(error), item))
+        return None
+
+
 def price_of(item: Body, name: str) -> Decimal | None:
-    """Return an amount of any sign; None where it is left out. Raises FieldError."""
+    """Return an amount of any sign; None where it is left out. Raises FieldError.
+
+    A mean, or a float that was reckoned with, has a tail that nobody settles in: it is rounded.
+    """
     value = item.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise FieldError(f"bad_{name}")
     try:
-        return amount(str(value).strip(), name, signed=True)
+        return amount(_rounded(str(value).strip()), name, signed=True)
     except AmountError as error:
         raise FieldError(f"bad_{name}") from error
+
+
+def _rounded(text: str) -> str:
+    if not _NUMBER.fullmatch(text):
+        return text
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return text
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)  # finite
+    has_tail = exponent < -DECIMALS_MAX and value.adjusted() < INTEGER_DIGITS_MAX
+    return f"{value:.{DECIMALS_MAX}f}" if has_tail else text
 
 
 def text_of(item: Body, name: str) -> str:
