@@ -401,3 +401,22 @@ def test_a_closed_market_is_waited_for(kind: str) -> None:
             await stage.check_books(manager)
 
     case()
+
+
+def test_what_is_not_covered_is_told_with_the_health_of_the_desk() -> None:
+    """Between the fill and the stop the group is named; once it is covered it is not (P6, P10)."""
+
+    @virtual
+    async def case() -> None:
+        stage = Stage("plain")
+        async with stage.desk() as manager:
+            stage.break_next("submit", "stop", _K.REFUSED)
+            group = await stage.bracket(manager)
+            await asyncio.sleep(1)
+            stage.fill("entry", 3)
+            await manager.wait_group(group.group, "entered")
+            assert (await manager.health()).unprotected == (1,)
+            await manager.wait_group(group.group, "protected")
+            assert (await manager.health()).unprotected == ()
+
+    case()

@@ -1,4 +1,4 @@
-"""`holdfast bracket`, `oco`, `protect`, `close`, `groups`, `group` and `close-group`."""
+"""`holdfast bracket`, `oco`, `protect`, `close`, `cancel-position`, `groups`, `close-group`, ..."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -7,12 +7,15 @@ from cyclopts import Parameter
 
 from holdfast.cli.output import NOTHING_SAID, Common, print_fields, print_json
 from holdfast.cli.owner import DONE, NO_REASON, Where, Why, asked, looked_up, person, show
+from holdfast.cli.steer import ends
 
 # What a table of groups shows; `--json` has all.
 COLUMNS: Final = (
     "desk", "group", "contingency", "symbol", "side", "quantity", "phase", "entered", "exited",
     "owed", "covered", "stop", "target", "unprotected_ms", "reason",
 )  # fmt: skip
+# What is longer is no group's number; the owner says so.
+DIGITS_MAX: Final = 19
 
 
 @Parameter(name="*")
@@ -236,6 +239,31 @@ def close(
     return _begun(where, "close", given, ("key", key, "--idempotency-key"), common)
 
 
+def cancel_position(
+    symbol: str,
+    /,
+    *,
+    where: Where,
+    kinds: str = "stop,target,entry",
+    why: Why = NO_REASON,
+    common: Common = NOTHING_SAID,
+) -> int:
+    """Cancel the orders around a position, its protection too, and tell how each one ended.
+
+    Exit status: 0 if every order came to its end, 1 if not, 2 if it was refused or nobody answered.
+
+    Parameters
+    ----------
+    symbol: str
+        What is held.
+    kinds: str
+        Which orders, with commas between: stop, target, entry; all of them if not given.
+    """
+    named = [kind.strip() for kind in kinds.split(",")]
+    given = {"symbol": symbol, "kinds": named, **person(why)}
+    return ends(asked(where, "cancel-position", given), common)
+
+
 def groups(
     *,
     where: Where,
@@ -321,7 +349,8 @@ def close_group(
 
 def _named(name: str) -> int | str:
     """Return a group's number where that was given."""
-    return int(name) if name.isascii() and name.isdecimal() else name
+    is_number = name.isascii() and name.isdecimal() and len(name) <= DIGITS_MAX
+    return int(name) if is_number else name
 
 
 def _made_up() -> str:

@@ -18,7 +18,16 @@ from cyclopts import App, CycloptsError, Parameter
 from holdfast import __version__
 from holdfast.cli.demo import demo
 from holdfast.cli.doctor import doctor
-from holdfast.cli.groups import bracket, close, close_group, group, groups, oco, protect
+from holdfast.cli.groups import (
+    bracket,
+    cancel_position,
+    close,
+    close_group,
+    group,
+    groups,
+    oco,
+    protect,
+)
 from holdfast.cli.orders import order, orders, positions
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
@@ -33,6 +42,7 @@ COMMANDS: Final[dict[str, Callable[..., int]]] = {
     "bracket": bracket,
     "cancel": cancel,
     "cancel-all": cancel_all,
+    "cancel-position": cancel_position,
     "close": close,
     "close-group": close_group,
     "demo": demo,

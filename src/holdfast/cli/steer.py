@@ -137,7 +137,7 @@ def cancel_all(
         "leave_unprotected": leave_unprotected,
         **person(why),
     }
-    return _ends(asked(where, "cancel-all", given), common)
+    return ends(asked(where, "cancel-all", given), common)
 
 
 def kill(
@@ -158,7 +158,7 @@ def kill(
     results = asked(where, "kill", given)
     if not common.json:
         print(f"engaged: {', '.join(results)}")
-    return _ends(results, common)
+    return ends(results, common)
 
 
 def release(*, where: Where, why: Why = NO_REASON, common: Common = NOTHING_SAID) -> int:
@@ -199,7 +199,7 @@ def resolve(
     return DONE
 
 
-def _ends(results: dict[str, Any], common: Common) -> int:
+def ends(results: dict[str, Any], common: Common) -> int:
     """Show how each order ended, and name those that did not."""
     show(results, json=common.json)
     open_still = [

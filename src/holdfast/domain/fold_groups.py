@@ -141,6 +141,8 @@ def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: i
     nobody could tell then what became of it.
     """
     grown = sub(order.claimed_quantity, before)
+    if grown and order.role == "entry" and any(slot.closed_ns for slot in group.slots.values()):
+        group.proved_ns = at_ns  # what trades is open, and may be tried from now on
     if grown:
         _count(group, order, grown)
     settled = order.status in TERMINAL and is_final(order)

@@ -164,7 +164,8 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     it, and what it owed when it was closed. `is_asked` says that somebody wants it closed.
     `live` are the orders that may still trade or whose final
     figure is not known. `since_ns` is when the phase began; `heard_ns` when an order of unknown
-    outcome was last settled. `asked` is what was wanted at first. `naked_ns` is when it began to be
+    outcome was last settled, `proved_ns` when its entry traded in a market that was said to be
+    closed. `asked` is what was wanted at first. `naked_ns` is when it began to be
     unprotected, 0 while it is not; `unprotected_ns` is the time that it was so before, and
     `longest_ns` the longest of it.
     """
@@ -185,6 +186,7 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     opened_ns: int = 0
     since_ns: int = 0
     heard_ns: int = 0
+    proved_ns: int = 0
     entered: Decimal = ZERO
     exited: Decimal = ZERO
     excess: Decimal = ZERO

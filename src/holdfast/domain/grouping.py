@@ -233,10 +233,11 @@ def _deadline_ns(desk: "Desk", group: Group) -> int | None:
         return None
     if any(is_unclear(desk, order) for order in members(desk, group, guard.role)):
         return None
-    since_ns = max(group.since_ns, group.heard_ns)
-    if guard.closed_ns:  # until it is tried again, nobody knows whether the market opened
-        since_ns = max(since_ns, guard.closed_ns + CLOSED_RETRY_MS * NS_PER_MS)
+    since_ns = max(group.since_ns, group.heard_ns, group.proved_ns)
     most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
+    trades = group.proved_ns > 0 and guard.closed_ns <= group.proved_ns + most_ns
+    if guard.closed_ns and not trades:
+        since_ns = max(since_ns, guard.closed_ns + CLOSED_RETRY_MS * NS_PER_MS)
     return desk.now_ns + most_ns - age_ns(desk, group.symbol, since_ns)
 
 

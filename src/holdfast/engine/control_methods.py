@@ -6,7 +6,7 @@ ones serve a desk at rest too: a journal that nobody owns.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -15,7 +15,9 @@ from msgspec import Struct
 from holdfast.engine.control_wire import order_row, order_rows, position_rows
 from holdfast.engine.group_reading import GroupReading
 from holdfast.engine.group_views import group_detail, group_row, group_rows
+from holdfast.engine.grouping import KINDS
 from holdfast.engine.manager import Manager
+from holdfast.engine.results import CancelResult
 from holdfast.errors import HoldfastError, InputError
 
 _log = logging.getLogger("holdfast.control")
@@ -51,6 +53,13 @@ class _CancelAll(_Given, frozen=True, kw_only=True):
     symbol: str = ""
     strategy: str | None = None
     leave_unprotected: bool = False
+    by: str = ""
+    reason: str = ""
+
+
+class _CancelPosition(_Given, frozen=True, kw_only=True):
+    symbol: str
+    kinds: tuple[str, ...] = KINDS
     by: str = ""
     reason: str = ""
 
@@ -147,6 +156,10 @@ class _Protect(_Given, frozen=True, kw_only=True):
 _Handler: TypeAlias = Callable[[Any, Any, float], Awaitable[object]]
 
 
+def _result_rows(results: Sequence[CancelResult]) -> list[dict[str, object]]:
+    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
+
+
 async def _orders(desk: GroupReading, given: _Orders, _wait_s: float) -> object:
     if not 0 < given.limit <= ORDERS_MAX:
         raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
@@ -184,14 +197,21 @@ async def _cancel_all(desk: Manager, given: _CancelAll, wait_s: float) -> object
         reason=given.reason,
         timeout=wait_s,
     )
-    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
+    return _result_rows(results)
+
+
+async def _cancel_position(desk: Manager, given: _CancelPosition, wait_s: float) -> object:
+    results = await desk.cancel_position_orders(
+        given.symbol, kinds=given.kinds, by=given.by, reason=given.reason, timeout=wait_s
+    )
+    return _result_rows(results)
 
 
 async def _kill(desk: Manager, given: _Kill, wait_s: float) -> object:
     results = await desk.engage_kill_switch(
         by=given.by, reason=given.reason, action=given.action, timeout=wait_s
     )
-    return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
+    return _result_rows(results)
 
 
 async def _release(desk: Manager, given: _Word, _wait_s: float) -> object:
@@ -316,6 +336,7 @@ METHODS: Final = {
     "submit": _Method(_submit, dict[str, Any]),
     "cancel": _Method(_cancel, _Cancel),
     "cancel-all": _Method(_cancel_all, _CancelAll, of_all=True),
+    "cancel-position": _Method(_cancel_position, _CancelPosition),
     "kill": _Method(_kill, _Kill, of_all=True),
     "release": _Method(_release, _Word, of_all=True),
     "close-breaker": _Method(_close_breaker, _Word, of_all=True),

@@ -74,7 +74,7 @@ class GroupReading(Reading):
         check_text(symbol, "symbol")
         if strategy is not None:
             check_text(strategy, "strategy")
-        if not is_count(limit):
+        if type(limit) is not int or limit < 1:
             raise InputError(f"limit is {limit!r}; give a whole number, 1 or more")
         desk, now_ns = self._runner.desk, self._runner.now_ns()
         known = desk.state.groups

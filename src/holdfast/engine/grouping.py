@@ -159,8 +159,8 @@ class Grouping(Steering):
         What protects it shrinks by as much, so that nothing is closed twice. At the market it goes
         on, over restarts, until it is closed. While the journal cannot be written a close at the
         market goes out past it, for what no other exit may still close. It returns then once the
-        order is sent, whatever `wait` says: the view has the number 0 and names the order, whose
-        end `wait` can be asked for by its id once the journal is back.
+        order is sent, whatever `wait` says. The view has the number 0 and names the order, which
+        the desk knows by its id once the journal is back.
 
         Raises:
             InputError: there is no position, or the method and the price do not fit.

@@ -51,7 +51,8 @@ class Health(Struct, frozen=True, kw_only=True):
 
     `is_ok` is False while the journal cannot be written or the desk has failed; `fault` says why.
     `last_poll_age_ms` is -1 before the first poll was answered. `unreadable` are the newest of the
-    broker's messages that could not be used, masked.
+    broker's messages that could not be used, masked. `unprotected` are the groups of which not all
+    that they hold is covered at this moment, or that are on their way out for it.
     """
 
     is_ok: bool
@@ -66,6 +67,7 @@ class Health(Struct, frozen=True, kw_only=True):
     unclaimed: tuple[str, ...]
     slow_callbacks: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    unprotected: tuple[int, ...] = ()
 
 
 class Reading:
@@ -221,6 +223,7 @@ class Reading:
             unclaimed=tuple(link.routing.unclaimed),
             slow_callbacks=tuple(self._subscribers.slow),
             unreadable=tuple(map(str, link.unreadable)),
+            unprotected=tuple(one.group for one in runner.desk.state.groups.open() if one.naked_ns),
         )
 
     def _order(self, client_order_id: str) -> Order:

@@ -146,3 +146,17 @@ def test_a_close_waits_for_no_figure_of_what_somebody_has_settled(hours: int) ->
     assert bench.working() == {"exit": 3}
     bench.fill("exit", 3)
     assert bench.truth() == 0
+
+
+def test_a_fill_after_a_closed_market_gives_the_stop_its_time() -> None:
+    """Nobody knew that the market had opened: the bound runs from the fill that tells so (65)."""
+    bench = BrokeredDesk()
+    closed = Refused(text="closed", code=RefusalCode.MARKET_CLOSED)
+    bench.break_next("submit", "stop", *[closed] * 20)
+    bench.bracket(entry_timeout_ms=0)
+    bench.fill("entry", 1)
+    bench.advance(20 * 60_000)
+    bench.mend()
+    bench.fill("entry", 1)
+    bench.advance(2_000)
+    assert (bench.sent("exit"), bench.working()["stop"]) == ([], 2)

@@ -568,6 +568,6 @@ def test_a_part_is_closed_at_once_where_the_broker_sizes_exits(kind: str) -> Non
 def test_a_stop_that_could_not_trade_is_refused(given: PlaceBracket) -> None:
     """A limit on the wrong side of its stop, or a stop below zero, guards nothing (61)."""
     bench = BrokeredDesk()
-    with pytest.raises(InputError, match="could not trade|below zero"):
+    with pytest.raises(InputError, match=r"could not trade|below zero"):
         bench.ask(given)
     assert bench.desk.state.stored.groups == {}

@@ -151,6 +151,6 @@ def test_a_trail_of_no_tick_is_refused(trail: str) -> None:
 
 
 def test_a_stop_never_falls_to_nothing() -> None:
-    """A trail as wide as the price stays one tick above zero."""
-    bench = trailing(trail="100")
+    """A trail almost as wide as the price leaves its stop one tick above zero."""
+    bench = trailing(trail="99.75")
     assert stop(bench) == Decimal("0.25")

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from holdfast.config import Config
 from holdfast.connecting import Connection
+from holdfast.domain.events import OpeningBalanceSet
 from holdfast.domain.inputs import Input
 from holdfast.domain.reports import Snapshot
 from holdfast.domain.values import OrderType, Side, Status
 from holdfast.engine.elsewhere import Elsewhere, attributed
+from holdfast.engine.runner import Mode
 from holdfast.journal.memory import MemoryJournal, Store
 from holdfast.testing.brokered import BrokeredDesk
 from holdfast.testing.scripted import ScriptedBroker
@@ -172,6 +174,7 @@ class Seat(BrokeredDesk):
         self.waiting: list[Input] = []
         self.words = 0
         self.is_late = False
+        self.mode = Mode.RUNNING
         self.on_traded: Any = None
 
     @property
@@ -194,8 +197,13 @@ class Seat(BrokeredDesk):
     def deal(self, quantity: int) -> None:
         """Buy so many, or sell them, and say so to whoever follows."""
         self.trade_outside("buy" if quantity > 0 else "sell", abs(quantity))
+        self.tell()
+
+    def tell(self, symbol: str = "X") -> None:
+        """Say to whoever follows that something traded."""
         if self.on_traded is not None:
-            self.on_traded()
+            zero = Decimal(0)
+            self.on_traded([OpeningBalanceSet(at_ns=1, symbol=symbol, quantity=zero, price=zero)])
 
 
 def account(desks: int) -> tuple[Seat, list[Seat]]:
@@ -219,7 +227,7 @@ def test_who_buys_later_is_not_taken_for_who_held_what_was_sold() -> None:
     assert told(desks) == [0, -3]
     alpha.bracket(quantity=3)
     alpha.fill("entry", 3)
-    alpha.on_traded()
+    alpha.tell()
     alpha.advance(20_000)
     assert told(desks) == [0, -3]
     assert alpha.working() == {"stop": 3, "target": 3}
