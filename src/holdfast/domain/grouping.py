@@ -300,7 +300,8 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
     elif group.phase in {Phase.PROTECTING, Phase.PROTECTED}:
         looks += [_end_entry(desk, group), _protect(desk, group, due)]
         if group.phase is Phase.PROTECTING:
-            looks.append(_deadline_ns(desk, group) or desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS)
+            wait_ms = LOOK_AGAIN_MS if is_open(desk, group.symbol) else CLOSED_RETRY_MS
+            looks.append(_deadline_ns(desk, group) or desk.now_ns + wait_ms * NS_PER_MS)
             looks.append(_warn_of_bare(desk, group, due))
     elif group.phase is Phase.FLATTENING:
         looks.append(flatten(desk, group, due))

@@ -112,6 +112,41 @@ def test_every_shape_of_an_event_says_the_same(shape: Any) -> None:
         assert heard.unreadable == ()
 
 
+@pytest.mark.parametrize("fees", [1.4800000000000002, "1.48000000000000019", "1.48"])
+def test_a_fee_with_the_tail_of_a_float_is_rounded(fees: object) -> None:
+    """Its trade is booked, told by the stream as by a poll (trap 15)."""
+    trade = with_(TRADE, fees=fees)
+    heard, found = (
+        hear(TRADE_EVENT, trade),
+        executions_of({"success": True, "errorCode": 0, "trades": [trade]}),
+    )
+    [report], [(_, _, polled)] = heard.reports, found.executions
+    assert report.execution == polled
+    assert (polled.fee, heard.unreadable, found.complete) == (Decimal("1.48"), (), True)
+
+
+def test_a_mean_price_without_end_is_rounded() -> None:
+    """An order of which parts traded at several prices is read, its mean to 14 decimals."""
+    order = with_(ORDER, filledPrice=Decimal(18004) / 3)
+    found = snapshots_of({"success": True, "errorCode": 0, "orders": [order]})
+    [shown] = found.snapshots
+    assert shown.average_price == Decimal("6001.33333333333333")
+    assert found.complete
+
+
+@pytest.mark.parametrize("fees", ["NaN", 1e30, True, "free", "1..5"])
+def test_a_fee_that_cannot_be_read_loses_no_trade(fees: object) -> None:
+    """The trade has no fee then, and it is said that there was something about it."""
+    trade = with_(TRADE, fees=fees)
+    heard, found = (
+        hear(TRADE_EVENT, trade),
+        executions_of({"success": True, "errorCode": 0, "trades": [trade]}),
+    )
+    assert [each.execution.fee for each in heard.reports] == [None]
+    assert [each.fee for _, _, each in found.executions] == [None]
+    assert reasons(heard) == reasons(found) == ["bad_fees"]
+
+
 def test_all_items_of_a_list_are_read() -> None:
     """Of several events in one message none is passed over (scenario 70)."""
     bodies = [with_(ORDER, id=number) for number in (1, 2, 3)]

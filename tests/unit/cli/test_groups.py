@@ -132,6 +132,7 @@ def journal(tmp_path: Path) -> str:
             {"group": 7, "by": "ann", "reason": "news", "wait": "durable"},
         ),
         ("close-group mine --by ann --reason news", "close-group", {"group": "mine"}),
+        (f"close-group {'9' * 5000} --by ann", "close-group", {"group": "9" * 5000}),
     ],
 )
 def test_a_change_is_asked_of_the_owner(
@@ -142,6 +143,27 @@ def test_a_change_is_asked_of_the_owner(
     [(asked, params, desk)] = owner.asked
     assert (asked, desk) == (method, "alpha")
     assert given.items() <= params.items()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "asked"),
+    [("--kinds stop,target", ["stop", "target"]), ("", ["stop", "target", "entry"])],
+)
+def test_orders_around_a_position_are_cancelled_by_kind(
+    owner: FakeOwner,
+    journal: str,
+    kinds: str,
+    asked: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each is named with its end, and one that has none is no success (scenarios 44 and 109)."""
+    ended = {"client_order_id": "mine", "outcome": "canceled"}
+    owner.answer = [ended, {**ended, "client_order_id": "other", "outcome": "pending"}]
+    why = ["--by", "ann", "--reason", "a test", "--journal", journal]
+    assert main.run(["cancel-position", "TSLA", *kinds.split(), *why]) == 1
+    given = {"symbol": "TSLA", "kinds": asked, "by": "ann", "reason": "a test"}
+    assert owner.asked == [("cancel-position", given, "")]
+    assert "not ended yet: other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

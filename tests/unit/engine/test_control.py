@@ -148,6 +148,7 @@ def test_every_method_answers(path: Path) -> None:
         "close-breaker": WHO,
         "bracket": {"symbol": "TSLA", "side": "buy", "quantity": 1, "stop_loss_price": "9"},
         "oco": {**PAIR, "symbol": "TSLA", "side": "sell", "quantity": 1},
+        "cancel-position": {"symbol": "TSLA", "kinds": ["entry"], **WHO},
         "close": {"symbol": "TSLA"},
         "protect": {"symbol": "TSLA", "stop_price": "9"},
         "group": {"group": 1},

@@ -18,6 +18,7 @@ from holdfast.domain.events import OpeningBalanceSet
 from holdfast.domain.inputs import Input
 from holdfast.domain.reports import Snapshot
 from holdfast.domain.values import OrderType, Side, Status
+from holdfast.engine import elsewhere
 from holdfast.engine.elsewhere import Elsewhere, attributed
 from holdfast.engine.runner import Mode
 from holdfast.journal.memory import MemoryJournal, Store
@@ -338,6 +339,48 @@ def test_a_word_that_was_lost_is_said_again() -> None:
     assert told(desks) == [0, 0]
     alpha.deal(1)
     assert told(desks) == [0, -2]
+
+
+def test_a_desk_that_is_shut_keeps_what_it_knows() -> None:
+    """What is sold then the others give up, and what is bought back they get back (P6)."""
+    unclaimed, desks = account(3)
+    alpha, beta, short = desks
+    alpha.deal(10)
+    beta.deal(10)
+    short.deal(-4)
+    unclaimed.deal(-2)
+    assert told(desks) == [-2, 0, 0]
+    alpha.mode = Mode.CLOSED
+    unclaimed.deal(-5)
+    assert (told(desks), alpha.words) == ([-2, -5, 0], 1)
+    unclaimed.deal(4)
+    assert told(desks) == [-2, -1, 0]
+    unclaimed.deal(2)
+    assert told(desks) == [-2, 0, 0]
+    unclaimed.deal(4)
+    assert told(desks) == [-2, 0, 3]
+
+
+def test_only_what_traded_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trade in one symbol costs no look at all the others; one that is unsure is looked at."""
+    unclaimed, desks = account(1)
+    looks: list[Decimal] = []
+
+    def look(total: Decimal, *others: Any) -> tuple[Decimal, ...]:
+        looks.append(total)
+        return attributed(total, *others)
+
+    monkeypatch.setattr(elsewhere, "attributed", look)
+    desks[0].deal(2)
+    unclaimed.deal(-2)
+    looks.clear()
+    unclaimed.tell("Y")
+    assert looks == [0]
+    desks[0].is_late = True
+    unclaimed.deal(1)
+    looks.clear()
+    unclaimed.tell("Y")
+    assert looks == [-1, 0]
 
 
 _UNITS = st.integers(-6, 6).map(lambda n: Decimal(n) / 2)

@@ -1,7 +1,18 @@
 from decimal import Decimal
 
-from holdfast.domain.inputs import Answer, Input, Polled, Reported
-from holdfast.domain.reports import Accepted, Execution, Report, ReportKind, Snapshot
+import pytest
+
+from holdfast.domain.inputs import Answer, Input, Looked, Polled, Reported
+from holdfast.domain.reports import (
+    Accepted,
+    Child,
+    Execution,
+    LookupResult,
+    Report,
+    ReportKind,
+    Sighting,
+    Snapshot,
+)
 from holdfast.engine.routing import UNCLAIMED_MAX, Routing
 from holdfast.ports import OpenOrders
 
@@ -93,6 +104,30 @@ def test_a_report_that_overtook_its_answer_is_handed_on_behind_it() -> None:
 
     assert alpha.heard == [answer, Reported(news("", "B-1"))]
     assert "B-1" not in routing.unclaimed
+
+
+@pytest.mark.parametrize("how", ["answer", "lookup", "poll"])
+def test_a_report_of_an_attached_exit_waits_for_whoever_tells_its_id(how: str) -> None:
+    """Whatever names the exits of an entry first has what they reported handed on behind it."""
+    routing, alpha, _ = two_desks()
+    stop = news(broker_order_id="STOP-1")
+    routing.reported(stop)
+    shown = Snapshot(
+        wire_id=f"{ALPHA}1",
+        broker_order_id="B-1",
+        children=(Child(role="stop", broker_order_id="STOP-1"),),
+    )
+    if how == "answer":
+        said = Accepted(broker_order_id="B-1", children=shown.children)
+        routing.answered(alpha, Answer(number=1, wish=0, attempt=1, outcome=said))
+    elif how == "lookup":
+        found = LookupResult(sightings=(Sighting(snapshot=shown),), complete=True)
+        routing.looked(alpha, Looked(number=1, attempt=1, asked_ns=1, result=found))
+    else:
+        routing.polled(OpenOrders(snapshots=(shown,), complete=True), {ALPHA: 1})
+
+    assert alpha.heard[1:] == [Reported(stop)]
+    assert (routing.unclaimed, routing.must_ask) == ({}, False)
 
 
 def test_a_poll_is_cut_to_each_desk() -> None:
