@@ -142,7 +142,7 @@ def test_a_fee_that_cannot_be_read_loses_no_trade(fees: object) -> None:
         hear(TRADE_EVENT, trade),
         executions_of({"success": True, "errorCode": 0, "trades": [trade]}),
     )
-    assert [each.execution.fee for each in heard.reports] == [None]
+    assert [each.execution and each.execution.fee for each in heard.reports] == [None]
     assert [each.fee for _, _, each in found.executions] == [None]
     assert reasons(heard) == reasons(found) == ["bad_fees"]
 
@@ -422,7 +422,7 @@ def test_a_tag_that_is_taken_is_a_duplicate() -> None:
         assert outcome.code is code, text
 
 
-GARBAGE = [
+GARBAGE: list[Any] = [
     None, [], "", 5, 2.5, {}, True, (), "not json", b"\xff", [None], [[]], [1, 2], {"data": None},
     {"data": {}}, {"action": 1}, with_(ORDER, id=...), with_(ORDER, id="abc"), with_(ORDER, id=-5),
     with_(ORDER, id=0), with_(ORDER, id=1.5), with_(ORDER, id=True), with_(ORDER, id=[]),
@@ -447,7 +447,8 @@ def test_garbage_is_told_and_gives_nothing(message: object) -> None:
 @pytest.mark.parametrize("field", ["id", "orderId", "size", "price"])
 def test_a_trade_that_lacks_what_counts_is_dropped(field: str) -> None:
     """An execution without id, order, size or price cannot be counted once (scenario 71)."""
-    for value in (..., None, "x", [], {}, float("inf")):
+    values: tuple[Any, ...] = (..., None, "x", [], {}, float("inf"))
+    for value in values:
         heard = hear(TRADE_EVENT, with_(TRADE, **{field: value}))
         assert heard.reports == ()
         assert len(heard.unreadable) == 1

@@ -14,7 +14,7 @@ from holdfast.domain.group import Phase
 from holdfast.domain.inputs import Connected, Resume, Tick
 from holdfast.domain.reports import RefusalCode, Refused
 from holdfast.domain.values import Side, Status
-from holdfast.engine.group_views import GroupView
+from holdfast.engine.group_views import GroupMember, GroupView
 from holdfast.errors import (
     IdempotencyConflict,
     InputError,
@@ -55,6 +55,19 @@ async def bracket(manager: Any, broker: ScriptedBroker, filled: int = 3) -> Grou
     return found
 
 
+def prices(group: GroupView) -> tuple[Decimal | None, Decimal | None]:
+    """Return the wanted prices of a stop and a target."""
+    assert group.stop is not None
+    assert group.target is not None
+    return group.stop.stop_price, group.target.limit_price
+
+
+def entry_of(group: GroupView) -> GroupMember:
+    """Return a group's entry."""
+    assert group.entry is not None
+    return group.entry
+
+
 def working(broker: ScriptedBroker) -> dict[str, Decimal | None]:
     """Return what works at the broker: quantities by the end of the wire id."""
     return {
@@ -82,11 +95,11 @@ async def test_a_bracket_is_protected_from_its_first_fill_on() -> None:
 
     assert (placed.group, placed.group_id, placed.phase) == (1, f"{EPOCH}-main-g1", Phase.ENTERING)
     assert (placed.side, placed.quantity, placed.owed) == (Side.BUY, 3, 0)
-    assert (placed.stop.stop_price, placed.target.limit_price) == (95, 110)
+    assert prices(placed) == (95, 110)
     assert (part.entered, part.owed, part.covered) == (1, 1, 1)
     assert (whole.entered, whole.owed, whole.phase) == (3, 3, Phase.PROTECTED)
     assert [each.role for each in whole.members] == ["entry", "stop", "target"]
-    assert whole.entry.client_order_id == "mine"
+    assert entry_of(whole).client_order_id == "mine"
 
 
 @virtual
@@ -104,7 +117,7 @@ async def test_a_bracket_may_be_waited_for_in_the_same_call() -> None:
         assert (await manager.wait_group(group.group, "entered")).entered == 2
 
     assert (group.contingency, group.side, group.covered) == ("oto", Side.SELL, 2)
-    assert group.entry.limit_price is None
+    assert entry_of(group).limit_price is None
 
 
 @virtual
@@ -112,7 +125,7 @@ async def test_the_same_name_again_is_the_same_bracket() -> None:
     """A repeated call returns the first group and sends nothing; other terms conflict (5, 35)."""
     broker = ScriptedBroker()
     async with open_desk(broker) as manager:
-        names = {"client_order_id": "mine", "idempotency_key": "key"}
+        names: dict[str, Any] = {"client_order_id": "mine", "idempotency_key": "key"}
         first = await manager.place_bracket_order("TSLA", "buy", 3, **TERMS, **names)
         again = await manager.place_bracket_order("TSLA", "buy", 3, **TERMS, **names)
         with pytest.raises(IdempotencyConflict):
@@ -179,7 +192,7 @@ async def test_an_entry_that_takes_too_long_is_cancelled() -> None:
             await manager.wait_group(group.group, "entered")
         closed = await manager.wait_group(group.group)
 
-    assert closed.entry.status is Status.CANCELED
+    assert entry_of(closed).status is Status.CANCELED
     assert len(broker.sent(SubmitOrder)) == 1
     assert 2_500_000_000 <= closed.updated_ns - closed.opened_ns < 4_000_000_000
 
@@ -271,7 +284,7 @@ async def test_a_position_is_protected_by_a_stop_that_moves_and_a_target() -> No
 
     assert first.group == second.group == third.group
     assert (first.quantity, first.owed, shown.stop_price) == (None, 10, 97)
-    assert (third.stop.stop_price, third.target.limit_price) == (97, 120)
+    assert prices(third) == (97, 120)
 
 
 @virtual
@@ -335,7 +348,7 @@ async def test_a_wait_ends_by_time_by_a_check_or_with_what_cannot_be() -> None:
     async with open_desk(broker) as manager:
         group = await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
         accepted = await manager.wait_group(
-            group.group, lambda view: view.entry.status is Status.OPEN
+            group.group, lambda view: entry_of(view).status is Status.OPEN
         )
         assert len(accepted.history) == 1
         with pytest.raises(WaitTimeout, match="entering after 1 s and not protected"):
