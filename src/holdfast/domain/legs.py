@@ -174,7 +174,9 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
 
     With `attempts_max` it is not tried again after so many failures in a row; 0 never gives up.
     """
-    live = [one for one in members(desk, group, slot.role) if not (is_linked(one) or is_going(one))]
+    live = [one for one in members(desk, group, slot.role) if not is_linked(one)]
+    if slot.role != EXIT:  # an exit never overlaps the one that takes its place
+        live = [order for order in live if not is_going(order)]
     wanted = slot.exit
     if wanted is None or any(_is_moving(order) for order in live):
         return None

@@ -106,13 +106,16 @@ def _shared(
     there = _there(desk, symbol, groups, own=own)
     left = dict(there)
     for group in groups if before_closing else ():
-        left[group.side] = add(left[group.side], _overdrawn(group))
+        left[group.side] = add(left[group.side], _overdrawn(desk, group))
     for side in () if before_closing else Side:
         left[side] = max(sub(left[side], _leaving(desk, symbol, side)), ZERO)
     found: dict[int, Decimal] = {}
     for group in sorted(groups, key=_rank):
-        is_close = group.contingency == "close"  # nothing can be closed but what is there
-        most = min(left[group.side], there[group.side]) if is_close else left[group.side]
+        is_close, most = group.contingency == "close", left[group.side]
+        if (
+            is_close or group.is_asked or group.phase is Phase.FLATTENING
+        ):  # nothing can be closed but what is there
+            most = min(most, there[group.side])
         owed = most if group.owed is None else min(group.owed, most)
         share = found[group.group] = owed if wants_anything(group) else ZERO
         if not (is_close and (before_closing or not _takes_place(desk, group))):
@@ -139,10 +142,12 @@ def _there(desk: "Desk", symbol: str, groups: list[Group], *, own: bool) -> dict
     return left
 
 
-def _overdrawn(group: Group) -> Decimal:
+def _overdrawn(desk: "Desk", group: Group) -> Decimal:
     """Return what a group traded beyond its own: it is undone, or its entry's fill is told late."""
+    other = Side.BUY if group.side is Side.SELL else Side.SELL
+    off = min(group.excess, held(desk, group.symbol, other, own=True)) if group.excess else ZERO
     early = sub(group.exited, group.entered) if group.enters else ZERO
-    return max(group.excess, early, ZERO)
+    return max(off, early, ZERO)
 
 
 def _rank(group: Group) -> tuple[bool, bool, int]:
