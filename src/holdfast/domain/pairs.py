@@ -115,7 +115,8 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
             return cancel(desk, [entry], "less is held than its exits would close")
         if wrong or desk.capabilities.native_bracket == "after_full_fill":
             return earliest(moves_ns, _await_entry(desk, group))
-        if have > due and entry is not None:  # what other exits traded it does not know of
+        too_much = _guarded(desk, live, guard.role) > due
+        if too_much and entry is not None:  # the broker does not know what other exits traded
             return _after_grace(desk, group, [[entry]])
     else:
         broken = [pair for pair in pairs if _is_broken(desk, group, pair, attempts_max)]
