@@ -13,6 +13,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Desk
 from holdfast.domain.events import AnyEvent
 from holdfast.domain.instruments import Instrument
+from holdfast.domain.policies import Limits, Policies
 from holdfast.domain.reports import Accepted, Execution, Refused, Report, ReportKind
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.settings import Settings
@@ -27,6 +28,10 @@ STEP_NS: Final = 1_000
 TICKS: Final = 500
 QUANTITY: Final = Decimal(10)
 FILLS: Final = 2
+# Nothing leaves memory, and of the default limits the one in the way is raised.
+SETTINGS: Final = Settings(
+    finished_orders_max=10**9, policies=Policies(limits=Limits(open_orders_max=10**6))
+)
 
 
 def symbols(count: int) -> list[str]:
@@ -97,7 +102,7 @@ class Flow:
         heard: Callable[[list[AnyEvent]], None] | None = None,
         buys_only: bool = False,
     ) -> None:
-        self.desk = Desk(settings or Settings(finished_orders_max=10**9))
+        self.desk = Desk(settings or SETTINGS)
         self.now_ns = START_NS
         self._symbols = traded
         self._heard = heard
