@@ -15,7 +15,7 @@ RULES = SETTINGS.policies.groups
 # Worlds in which a promise did not hold before something was mended.
 ONCE_BROKEN = (
     *(363, 826, 127638, 611816, 618688, 629682, 646558, 649838, 656858, 667892, 682464, 689834),
-    *(696264, 697472, 704278, 711986, 731336, 770628, 796450, 799650, 799754),
+    *(696264, 697472, 704278, 711986, 731336, 735994, 770628, 796450, 799650, 799754),
 )
 # Backoffs of a flattening after its time ran out, and of what it cancels first.
 FLATTENING_NS_MAX = 15_000 * NS_PER_MS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain import inputs
+from holdfast.domain.attend import ask
 from holdfast.domain.order import Order
 from holdfast.domain.pairs import meet
 from holdfast.domain.reporting import absorb
@@ -25,6 +26,7 @@ ANOMALY_APART_MS: Final = 60_000
 # Anomalies that are told apart; beyond them it is the code alone, but for those about money.
 ANOMALIES_APART_MAX: Final = 1_000
 
+_AMENDS: Final = frozenset({ReportKind.TRADE_CORRECT, ReportKind.TRADE_CANCEL})
 _MONEY: Final = frozenset({ReportKind.TRADE, ReportKind.TRADE_CORRECT, ReportKind.TRADE_CANCEL})
 
 
@@ -51,6 +53,9 @@ def reported(desk: "Desk", given: inputs.Reported) -> None:
             _ask_instead(desk, order, report)
         return
     absorb(desk, order, report)
+    if report.kind in _AMENDS and any(leg.inferred for leg in order.legs):
+        # What was undone may be what a figure had stood for: only an answer from now on tells.
+        ask(desk, order, "a trade was amended, and not all of its trades are known")
     desk.control(order)
 
 
