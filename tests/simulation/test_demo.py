@@ -84,8 +84,8 @@ def test_an_order_manager_that_is_killed_while_it_is_owed_answers_loses_nothing(
     assert min(int(killed[1]), int(killed[2])) >= 1
     story = out[killed.end() :]
     assert re.search(r"\d+ records folded, \d+ requests? of unknown outcome", story)
-    assert re.search(r"submit unknown .*found", story)
-    assert re.search(r"submit unknown .*resent", story)
+    # Which of the two it was depends on when the process died.
+    assert re.search(r"submit unknown .*(found|resent)", story)
     assert re.search(r"cancel unknown", story)
     assert not any(folder.iterdir())
 
