@@ -1,7 +1,8 @@
 """The desk: a pure state machine from inputs to events and effects.
 
-Rule 1: `step` is total. A command that cannot be carried out gives its error and no event; a
-report that cannot be used gives an anomaly.
+Rule 1: `step` is total. A command that cannot be carried out gives its error and changes no order:
+what it leaves is its record, and a lookup of what it waits for. A report that cannot be used gives
+an anomaly.
 Rule 2: `apply` is the only mutator, and effects are a function of events: whoever folds the same
 events holds the same desk, and whoever resumes one asks for everything still open.
 Rule 3: nothing here waits. Whatever has to happen later is a deadline in an order, and
