@@ -10,7 +10,7 @@ Rule 4: while a symbol is being flattened as a whole, its groups stand still, bu
 became of exits that ride with other orders.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -40,7 +40,7 @@ from holdfast.domain.legs import (
     members,
     placeable,
 )
-from holdfast.domain.order import Stage, Wish, WishKind
+from holdfast.domain.order import Order, Stage, Wish, WishKind
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
@@ -62,12 +62,9 @@ PHASES_PER_LOOK_MAX: Final = 8
 
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
-    trades = [event for event in desk.news() if isinstance(event, TRADES)]
-    if trades:
-        numbers = [event.number for event in trades]
-        sweep_orphans(desk, numbers)
-        _tell_forgotten(desk, numbers)
-        _give_back(desk, [one.number for one in trades if isinstance(one, e.ExecutionCorrected)])
+    for event in desk.news():
+        if isinstance(event, TRADES):
+            _follow_trade(desk, event)
     book, due = desk.state.groups, desk.memo.group_ns
     if not book.stirred and not due:
         return
@@ -82,23 +79,30 @@ def settle(desk: "Desk") -> None:
         control(desk, symbol)
 
 
-def _tell_forgotten(desk: "Desk", numbers: Iterable[int]) -> None:
+def _follow_trade(desk: "Desk", event: e.OrderFilled | e.ExecutionCorrected) -> None:
+    """See to what a trade leaves behind beside the groups that it is a part of."""
+    order = desk.order(event.number)
+    if order is None:
+        return
+    sweep_orphans(desk, order.terms.symbol)
+    group = desk.state.groups.get(order.group) if order.group else None
+    if order.group and group is None:
+        _tell_forgotten(desk, order)
+    if isinstance(event, e.ExecutionCorrected) and (group is None or group.contingency == "close"):
+        _give_back(desk, order)
+
+
+def _tell_forgotten(desk: "Desk", order: Order) -> None:
     """A trade may be told so late that nobody remembers the group which it belongs to."""
-    for number in numbers:
-        order = desk.order(number)
-        if order is not None and order.group and desk.state.groups.get(order.group) is None:
-            symbol = order.terms.symbol
-            text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
-            raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
+    symbol = order.terms.symbol
+    text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
+    raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
 
 
-def _give_back(desk: "Desk", busted: Iterable[int]) -> None:
+def _give_back(desk: "Desk", busted: Order) -> None:
     """What others closed comes back where their trade is undone: whoever owed it owes it again."""
-    for order in [order for number in busted if (order := desk.order(number)) is not None]:
-        own = desk.state.groups.get(order.group)
-        if own is None or own.contingency == "close":
-            for number, quantity in surpluses(desk, order.terms.symbol, order.terms.side).items():
-                desk.out(e.GroupReduced(at_ns=desk.now_ns, group=number, quantity=neg(quantity)))
+    for number, quantity in surpluses(desk, busted.terms.symbol, busted.terms.side).items():
+        desk.out(e.GroupReduced(at_ns=desk.now_ns, group=number, quantity=neg(quantity)))
 
 
 def due_ns(desk: "Desk") -> int | None:

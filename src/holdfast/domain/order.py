@@ -284,10 +284,13 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
         """Return the leg of that broker id; the newest one for no id, or while it has none."""
         if not self.legs:
             return None
-        if not broker_order_id:
-            return self.legs[-1]
-        named = (leg for leg in self.legs if leg.broker_order_id == broker_order_id)
-        return next(named, None if self.legs[-1].broker_order_id else self.legs[-1])
+        newest = self.legs[-1]
+        if not broker_order_id or newest.broker_order_id == broker_order_id:
+            return newest
+        for leg in self.legs:
+            if leg.broker_order_id == broker_order_id:
+                return leg
+        return None if newest.broker_order_id else newest
 
     def leg_for(self, broker_order_id: str) -> Leg:
         """Return the leg of that broker id, opening one or naming a nameless one for it."""

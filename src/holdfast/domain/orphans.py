@@ -1,6 +1,5 @@
 """Exits of no group whose position is gone: left alone they could only open another one."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
@@ -17,21 +16,15 @@ if TYPE_CHECKING:
 TRADES: Final = (e.OrderFilled, e.ExecutionCorrected)
 
 
-def sweep_orphans(desk: "Desk", numbers: Iterable[int]) -> None:
-    """Cancel the exits that trades of some orders left without a position."""
-    symbols = {_flat_symbol(desk, number) for number in numbers} - {""}
-    for symbol in sorted(symbols):
-        orders = desk.state.by_symbol.get(symbol, {}).values()
-        lost = [order for order in orders if _is_lost(desk, order)]
-        sweep(desk, lost, reason=f"{symbol} is flat, there is nothing to close", by="holdfast")
-
-
-def _flat_symbol(desk: "Desk", number: int) -> str:
-    order = desk.order(number)
-    position = desk.positions.get(order.terms.symbol) if order is not None else None
-    if order is None or (position is not None and position.quantity):
-        return ""
-    return order.terms.symbol
+def sweep_orphans(desk: "Desk", symbol: str) -> None:
+    """Cancel the exits that a trade left without a position."""
+    position = desk.positions.get(symbol)
+    if position is not None and position.quantity:
+        return
+    lost = [
+        order for order in desk.state.by_symbol.get(symbol, {}).values() if _is_lost(desk, order)
+    ]
+    sweep(desk, lost, reason=f"{symbol} is flat, there is nothing to close", by="holdfast")
 
 
 def _is_lost(desk: "Desk", order: Order) -> bool:

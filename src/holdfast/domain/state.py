@@ -188,9 +188,7 @@ class State:
             if not leg.named and leg.broker_order_id:
                 self.names[f"b:{leg.broker_order_id}"] = number
                 leg.named = True
-        moves = order.is_exposed is not (number in self.active)
-        self._place(order)
-        if moves and order.role == STOP:
+        if self._place(order) and order.role == STOP:
             self._tie(member)
         if is_late and not order.is_exposed:
             self.tallies.ended(order)
@@ -207,13 +205,18 @@ class State:
         self.tallies.take_out(order)
         return order
 
-    def _place(self, order: Order) -> None:
-        """Keep an order where what may still trade is looked for, and what follows a price."""
-        if order.is_exposed is not (order.number in self.active):
+    def _place(self, order: Order) -> bool:
+        """Keep an order where what may still trade is looked for, and what follows a price.
+
+        Return whether it came in or went out there.
+        """
+        moves = order.is_exposed is not (order.number in self.active)
+        if moves:
             self._move(order)
         if order.terms.peg is not None:
             self._peg(order)
         self.exposure.note(order)
+        return moves
 
     def watch(self, order: Order) -> None:
         """Set the timer of an order to when it next wants attention."""
