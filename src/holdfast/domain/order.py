@@ -340,7 +340,10 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     def wish(self, number: int) -> Wish | None:
         """Return an open wish by its number."""
-        return next((wish for wish in self.wishes if wish.wish == number), None)
+        for wish in self.wishes:
+            if wish.wish == number:
+                return wish
+        return None
 
     def oldest(self, kind: WishKind, *stages: Stage) -> Wish | None:
         """Return the oldest open wish of a kind, in one of the stages where any are named."""

@@ -51,6 +51,8 @@ def effect_of(state: State, event: e.AnyEvent) -> Effect | None:
 
 
 def _attached(state: State, numbers: tuple[int, ...]) -> tuple[Attached, ...]:
+    if not numbers:
+        return ()
     orders = [order for number in numbers if (order := state.peek(number)) is not None]
     return tuple(
         Attached(number=one.number, role=one.role, wire_id=one.wire_id, terms=one.asked)

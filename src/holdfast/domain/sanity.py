@@ -7,6 +7,7 @@ beyond that are rounded away, as no broker settles in them; anything else that i
 positive, sizeable amount makes the message unusable, and an anomaly.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
@@ -37,7 +38,6 @@ _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
     Report: ("order_quantity", "cumulative", "limit_price", "stop_price"),
     Snapshot: ("order_quantity", "cumulative", "average_price", "limit_price", "stop_price"),
 }
-_GET_AMOUNTS: Final = {kind: attrgetter(*names) for kind, names in _AMOUNTS.items()}
 _MAY_BE_BELOW_ZERO: Final = {"price", "fee", "limit_price", "stop_price", "average_price"}
 
 TEXT_LENGTH_MAX: Final = 500
@@ -62,11 +62,24 @@ _MOMENTS: Final[dict[type, tuple[str, ...]]] = {
     Report: ("stamp_ns", "sequence"),
     Snapshot: ("stamp_ns", "sequence"),
 }
-_GET_MOMENTS: Final = {
-    kind: attrgetter(*names, names[0])
-    for kind, names in _MOMENTS.items()  # always a tuple
-}
 
+
+_TRADE: Final = "a report with its execution"
+
+
+def _getters(names: dict[type, tuple[str, ...]]) -> dict[type | str, Callable[[object], Any]]:
+    """Return what reads fields of each kind of message, and of a report with its execution."""
+    inside = tuple(f"execution.{name}" for name in names[Execution])
+    getters: dict[type | str, Callable[[object], Any]] = {
+        kind: attrgetter(*each, each[0])  # always a tuple
+        for kind, each in names.items()
+    }
+    getters[_TRADE] = attrgetter(*names[Report], *inside)
+    return getters
+
+
+_GET_AMOUNTS: Final = _getters(_AMOUNTS)
+_GET_MOMENTS: Final = _getters(_MOMENTS)
 
 # Writing a message down is the quickest way to learn that it can be; what was written is not read.
 _write: Final = msgspec.json.Encoder()
@@ -119,24 +132,24 @@ def _counted(said: _Said) -> _Said:
 
 def _is_usual(said: Execution | Report | Snapshot) -> bool:
     """Tell at little cost that there is nothing about a message to change or to refuse."""
-    kind = type(said)
-    for value in _GET_AMOUNTS[kind](said):
-        if value is not None and not (value.is_finite() and _is_plain(str(value))):
-            return False
-    for moment in _GET_MOMENTS[kind](said):
-        if not 0 <= moment <= MOMENT_MAX:
-            return False
+    kind: type | str = type(said)
     if isinstance(said, Report):
-        trade = said.execution
-        return len(said.text) <= TEXT_LENGTH_MAX and (trade is None or _is_usual(trade))
-    return True
+        if len(said.text) > TEXT_LENGTH_MAX:
+            return False
+        if said.execution is not None:
+            kind = _TRADE
+    for value in _GET_AMOUNTS[kind](said):
+        if value is not None and not _is_plain(str(value)):
+            return False
+    moments: tuple[int, ...] = _GET_MOMENTS[kind](said)
+    return min(moments) >= 0 and max(moments) <= MOMENT_MAX
 
 
 def _recounted(said: _Said) -> _Said:
     changes: dict[str, Any] = {}
     for name in _AMOUNTS[type(said)]:
         value = getattr(said, name)
-        if value is not None and not (value.is_finite() and _is_plain(str(value))):
+        if value is not None and not _is_plain(str(value)):
             changes[name] = _countable(value, name)
     for name in _MOMENTS[type(said)]:
         if not 0 <= getattr(said, name) <= MOMENT_MAX:
@@ -161,7 +174,7 @@ def usable_sighting(sighting: Sighting) -> Sighting:
 
 @lru_cache(maxsize=4096)
 def _is_plain(text: str) -> bool:
-    """Tell that a finite amount is one of the usual ones: short, and not below zero.
+    """Tell that an amount is one of the usual ones: finite, short, and not below zero.
 
     By its text, as equal amounts may differ in length and must not answer for each other.
     """
