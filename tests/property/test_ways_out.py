@@ -24,6 +24,7 @@ from holdfast.domain.reports import (
 )
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side, add, sub
+from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import OrderRefused
 from holdfast.testing.builders import DeskDriver
 
@@ -150,7 +151,7 @@ class WaysOutMachine(RuleBasedStateMachine):
         decision = self.bench.cancel(order.number)
         assert decision.error is None
         if not self.is_being_cancelled(order.number, before):
-            self.let_in_flight_be_answered(order.number)
+            self.let_pass_what_it_waits_for(order.number)
             assert self.is_being_cancelled(order.number, before)
 
     def is_being_cancelled(self, number: int, before: int) -> bool:
@@ -163,11 +164,14 @@ class WaysOutMachine(RuleBasedStateMachine):
         out = any(wish.kind is WishKind.CANCEL and wish.is_out for wish in order.wishes)
         return sent or out or (order.is_terminal and order.alive is None)
 
-    def let_in_flight_be_answered(self, number: int) -> None:
-        """Give the answers that the cancel waits for: to the submit, or to what asks for it."""
+    def let_pass_what_it_waits_for(self, number: int) -> None:
+        """Answer the submit or what asks for it, or let pass the time that the broker named."""
         order = self.bench.order(number)
         assert order.wishes, "nothing is on its way that a cancel could wait for"
-        submit = order.wish(0)
+        submit, cancel = order.wish(0), order.wishes[-1]
+        if cancel.stage is Stage.DELAYED:
+            self.bench.advance((cancel.due_ns - self.bench.now_ns) // NS_PER_MS + 1)
+            return
         assert submit is not None
         if submit.stage is Stage.WAITING:
             self.bench.answer(Accepted(broker_order_id=f"B{number}"), number=number)
@@ -182,7 +186,9 @@ class WaysOutMachine(RuleBasedStateMachine):
         quantity = min(D(size), closable)
         decision = self.submit_exit(side, quantity, price, reduce_only=flagged)
         assert decision.error is None, decision.error
-        assert not decision.repeat
+        if decision.repeat:
+            self.is_the_same_again(decision.number, side, quantity, price)
+            return
         assert self.bench.order(decision.number).reducing
         assert any(
             isinstance(effect, SubmitOrder) and effect.number == decision.number
@@ -194,6 +200,9 @@ class WaysOutMachine(RuleBasedStateMachine):
         side, closable = self.closable(flagged=True)
         quantity = max(closable, ZERO) + more
         decision = self.submit_exit(side, quantity, price, reduce_only=True)
+        if decision.repeat:
+            self.is_the_same_again(decision.number, side, quantity, price)
+            return
         assert isinstance(decision.error, OrderRefused)
         assert decision.error.code == "REDUCE_ONLY_EXCEEDED"
 
@@ -205,6 +214,13 @@ class WaysOutMachine(RuleBasedStateMachine):
         quantity = max(closable, ZERO) + more
         decision = self.submit_exit(side, quantity, 100, reduce_only=True, force=True)
         assert decision.error is None, decision.error
+
+    def is_the_same_again(self, number: int, side: Side, quantity: D, price: int) -> None:
+        """What is answered with an earlier exit asks for that exit, and it is not being withdrawn."""
+        order = self.bench.order(number)
+        assert order.reducing and order.is_exposed and not order.wanted_gone
+        same = (order.terms.side, order.quantity, order.terms.limit_price)
+        assert same == (side, quantity, price)
 
     def submit_exit(self, side: Side, quantity: D, price: int, **flags: Any) -> Decision:
         request = OrderRequest(

@@ -59,6 +59,8 @@ def _plain_fields() -> dict[str, tuple[type, ...]]:
 
 _FIELDS: Final = tuple(_plain_fields().items())
 _values: Final = attrgetter(*(name for name, _ in _FIELDS))
+_TEXTS: Final = tuple(name for name, types in _FIELDS if str in types)
+_texts: Final = attrgetter(*_TEXTS)
 
 
 @lru_cache(maxsize=64)
@@ -85,9 +87,10 @@ def request_of(request: OrderRequest | None, fields: OrderFields) -> OrderReques
     values = _values(request)
     if not _fits(tuple(map(type, values))):
         _check_types(values)
-    for (name, _), value in zip(_FIELDS, values, strict=True):
-        if value.__class__ is str and not value.isascii():
-            check_text(value, name)
+    texts = _texts(request)
+    if not "".join(filter(None, texts)).isascii():
+        for name, text in zip(_TEXTS, texts, strict=True):
+            check_text(text or "", name)
     return request
 
 

@@ -18,6 +18,7 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.quotes import Quote
 from holdfast.domain.requests import Amount
 from holdfast.domain.values import amount, check_id
+from holdfast.engine.group_views import GroupView
 from holdfast.engine.views import OrderView, PositionView
 from holdfast.errors import InputError
 
@@ -25,6 +26,8 @@ from holdfast.errors import InputError
 SIGNALS_MAX: Final = 100
 REASON_LENGTH_MAX: Final = 200
 SHOWN_LENGTH_MAX: Final = 120
+# What makes a signal the entry of a bracket; the names are those of `place_bracket_order`.
+EXITS: Final = ("stop_loss_price", "take_profit_price", "trail")
 
 
 class Signal(Struct, frozen=True, kw_only=True):
@@ -33,6 +36,11 @@ class Signal(Struct, frozen=True, kw_only=True):
     `quantity` is in instrument units. A limit order has a `limit_price`, or a `reference_price`
     of which the desk's pricing policy makes one; a market order has neither. `key` makes a signal
     that is given twice one order.
+
+    With a `stop_loss_price`, or a `trail` in its place, or a `take_profit_price` it is the entry of
+    a bracket: what it fills is protected from its first fill on. Such an entry is at the market or
+    has a `limit_price`. A signal that is `reduce_only` closes, and gets its room among the exits
+    of the groups that protect the position.
     """
 
     symbol: str
@@ -44,8 +52,17 @@ class Signal(Struct, frozen=True, kw_only=True):
     time_in_force: str = "gtc"
     post_only: bool = False
     reduce_only: bool = False
+    stop_loss_price: Amount | None = None
+    take_profit_price: Amount | None = None
+    trail: Amount | None = None
     key: str | None = None
     reason: str = ""
+
+    @property
+    def exits(self) -> dict[str, Amount]:
+        """The exits that protect what it fills, by name; none where it is a plain order."""
+        exits = {name: getattr(self, name) for name in EXITS}
+        return {name: price for name, price in exits.items() if price is not None}
 
 
 class Market(Struct, frozen=True, kw_only=True):
@@ -53,9 +70,10 @@ class Market(Struct, frozen=True, kw_only=True):
 
     `now_ns` is UTC in nanoseconds. `instruments` has what the team may trade, with the steps of
     prices and quantities, `quotes` the symbols that have a price, `positions` those that were ever
-    held. `cash` is what is left of the team's capital, in the desk's currency; None where the team
-    has none of its own. `buying_power` is the account's own figure, None where its broker tells
-    none. `cycle` counts from 1.
+    held. `groups` are the brackets and other groups of orders that are not closed, also while they
+    have no order that works. `cash` is what is left of the team's capital, in the desk's currency;
+    None where the team has none of its own. `buying_power` is the account's own figure, None where
+    its broker tells none. `cycle` counts from 1.
     """
 
     team: str
@@ -64,6 +82,7 @@ class Market(Struct, frozen=True, kw_only=True):
     quotes: dict[str, Quote]
     positions: dict[str, PositionView]
     orders: tuple[OrderView, ...] = ()
+    groups: tuple[GroupView, ...] = ()
     instruments: dict[str, Instrument] = {}
     cash: Decimal | None = None
     buying_power: Decimal | None = None
@@ -143,6 +162,8 @@ def _copied(signal: Signal) -> Signal:
     for name in ("post_only", "reduce_only"):
         if not isinstance(getattr(signal, name), bool):
             raise NonsenseError(f"{name} is {shown(getattr(signal, name))}; it is True or False")
+    if signal.exits:
+        _check_entry(signal)
     for name in ("time_in_force", "reason"):
         if not isinstance(getattr(signal, name), str):
             raise NonsenseError(f"{name} is {shown(getattr(signal, name))}; give a text")
@@ -156,9 +177,28 @@ def _copied(signal: Signal) -> Signal:
         time_in_force=signal.time_in_force,
         post_only=signal.post_only,
         reduce_only=signal.reduce_only,
+        **{name: _price(getattr(signal, name), name) for name in EXITS},
         key=None if signal.key is None else check_id(signal.key, "key"),
         reason=signal.reason[:REASON_LENGTH_MAX],
     )
+
+
+def _check_entry(signal: Signal) -> None:
+    """Refuse exits for what can have none; which prices go together is the desk's to say."""
+    named = " and ".join(signal.exits)
+    if signal.reduce_only:
+        raise NonsenseError(f"a reduce_only signal closes, and {named} protects what one opens")
+    if signal.reference_price is not None:
+        raise NonsenseError(
+            f"an entry with {named} has a limit_price, or is at the market; leave reference_price "
+            "out"
+        )
+    if signal.post_only:
+        raise NonsenseError(f"an entry with {named} cannot be post_only; leave that out")
+    if signal.stop_loss_price is not None and signal.trail is not None:
+        raise NonsenseError(
+            "a stop is at a stop_loss_price or follows by a trail; give one of them"
+        )
 
 
 def _one_of(value: object, known: tuple[str, ...], name: str) -> None:

@@ -23,6 +23,7 @@ from holdfast.domain.quotes import Quote
 from holdfast.domain.values import ZERO, plain, rounded_add, rounded_mul, rounded_sub
 from holdfast.engine.manager import Manager
 from holdfast.engine.masking import masked
+from holdfast.engine.reading import ORDERS_MAX
 from holdfast.engine.views import PositionView
 from holdfast.errors import Closed, HoldfastError
 from holdfast.trading.execute import FILL_WAIT_S, TradeResult, execute_trade
@@ -156,6 +157,7 @@ class Team:
             quotes=quotes,
             positions=positions,
             orders=tuple(await self.manager.orders(finished=False)),
+            groups=tuple(await self.manager.groups(closed=False, limit=ORDERS_MAX)),
             instruments=dict(self._instruments),
             cash=self._cash(positions),
             buying_power=await self._buying_power(),
@@ -268,11 +270,14 @@ class Team:
 
 def describe(result: TradeResult) -> str:
     """Say in one line what became of a signal."""
-    signal, order = result.signal, result.order
+    signal, order, filled = result.signal, result.order, result.filled_quantity
     said = f"{signal.action} {signal.quantity} {signal.symbol}: {result.status}"
-    if order is not None and order.filled_quantity:
-        filled = plain(order.filled_quantity)
-        said += f", {filled} at {plain(round(order.average_price, 8))}"
+    if filled:
+        said += f", {plain(filled)}"
+    if order is not None and filled and order.filled_quantity == filled:
+        said += f" at {plain(round(order.average_price, 8))}"
+    if result.group is not None:
+        said += f", group {result.group.group}"
     if result.error:
         said += f" ({result.code}: {result.error})"
     return said
