@@ -216,9 +216,11 @@ class WaysOutMachine(RuleBasedStateMachine):
         assert decision.error is None, decision.error
 
     def is_the_same_again(self, number: int, side: Side, quantity: D, price: int) -> None:
-        """What is answered with an earlier exit asks for that exit, and it is not being withdrawn."""
+        """What is answered with an earlier exit asks for that one, and nobody withdraws it."""
         order = self.bench.order(number)
-        assert order.reducing and order.is_exposed and not order.wanted_gone
+        assert order.reducing
+        assert order.is_exposed
+        assert not order.wanted_gone
         same = (order.terms.side, order.quantity, order.terms.limit_price)
         assert same == (side, quantity, price)
 

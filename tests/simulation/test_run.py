@@ -35,6 +35,10 @@ from holdfast.trading.running import (
 ROOT = Path(__file__).resolve().parents[2]
 START = "from holdfast.cli.main import main; main()"
 RUN_MAX_S = 60
+# The strategies that the manual shows.
+WRITTEN = re.findall(
+    r"```python\n(.+?)```", (ROOT / "docs" / "trading.md").read_text(encoding="utf-8"), re.DOTALL
+)
 
 BUYER = """
 from holdfast.trading.strategy import Signal
@@ -248,6 +252,33 @@ def test_each_example_trades_on_the_simulated_market(name: str) -> None:
     assert summary.books_agree is True
 
 
+@pytest.mark.parametrize("number", range(len(WRITTEN)))
+def test_each_strategy_of_the_manual_trades(tmp_path: Path, number: int) -> None:
+    """Whoever copies one has a strategy that buys, without an error, and the books agree."""
+    teams = [team(tmp_path, "alpha", WRITTEN[number])]
+    summary = in_virtual_time(teams, duration_s=60, on_exit="flatten")
+    (alpha,) = summary.teams
+
+    assert alpha.fills >= 2
+    assert alpha.errors == alpha.faults == alpha.open_orders == 0
+    assert alpha.positions == {}
+    assert summary.books_agree is True
+
+
+def test_brackets_end_by_their_stops_and_targets(tmp_path: Path) -> None:
+    """One after the other; at each end the position is gone and the other exit with it (62, 67)."""
+    bracketing = next(text for text in WRITTEN if "stop_loss_price" in text)
+    summary = in_virtual_time([team(tmp_path, "alpha", bracketing)], duration_s=60)
+    (alpha,) = summary.teams
+
+    assert alpha.signals >= 3
+    assert alpha.results == {"pending": alpha.signals}
+    assert alpha.open_orders == (2 if alpha.positions else 0)
+    assert alpha.orders >= 3 * alpha.signals - 2
+    assert alpha.errors == alpha.faults == 0
+    assert summary.books_agree is True
+
+
 def test_a_teams_capital_limits_what_it_buys(tmp_path: Path) -> None:
     """What the purse does not hold is refused with its code, before the broker (scenario 59)."""
     summary = in_virtual_time([team(tmp_path, "poor", BUYER, capital=50)], duration_s=10)
@@ -288,8 +319,8 @@ def test_a_team_without_a_desk_of_its_name_is_refused(tmp_path: Path) -> None:
     [
         (["--team", "alpha"], "has not the form"),
         (["--team", "a;nowhere;strategy:Strategy;1"], "there is no folder nowhere"),
-        (["--interval", "0"], "the interval is 0.0 s"),
-        (["--duration", "-1"], "the duration is -1.0 s"),
+        (["--interval", "0"], "--interval is 0.0 s"),
+        (["--duration", "-1"], "--duration is -1.0 s"),
         (["--speed", "0"], "the speed is 0"),
         (["--market", "nothing.csv"], "no team is given"),
         (["--live"], "--live needs --config"),

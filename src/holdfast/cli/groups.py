@@ -1,11 +1,12 @@
 """`holdfast bracket`, `oco`, `protect`, `close`, `cancel-position`, `groups`, `close-group`, ..."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from cyclopts import Parameter
 
-from holdfast.cli.output import NOTHING_SAID, Common, print_fields, print_json
+from holdfast.cli.output import NOTHING_SAID, Common, check_seconds, print_fields, print_json
 from holdfast.cli.owner import DONE, NO_REASON, Where, Why, asked, looked_up, person, show
 from holdfast.cli.steer import ends
 
@@ -14,6 +15,21 @@ COLUMNS: Final = (
     "desk", "group", "contingency", "symbol", "side", "quantity", "phase", "entered", "exited",
     "owed", "covered", "stop", "target", "unprotected_ms", "reason",
 )  # fmt: skip
+# The options of parameters that are named otherwise.
+BRACKET_NAMES: Final = {
+    "entry_price": "--entry",
+    "stop_loss_price": "--stop",
+    "take_profit_price": "--target",
+    "stop_limit_price": "--stop-limit",
+    "trail": "--trail",
+}
+EXIT_NAMES: Final = {
+    "stop_price": "--stop",
+    "stop_limit_price": "--stop-limit",
+    "target_price": "--target",
+    "limit_price": "--limit",
+    "trail": "--trail",
+}
 # What is longer is no group's number; the owner says so.
 DIGITS_MAX: Final = 19
 
@@ -125,6 +141,8 @@ def bracket(
     quantity: str
         How many units.
     """
+    if terms.entry_timeout is not None:
+        check_seconds("--entry-timeout", terms.entry_timeout, 0)
     name = terms.client_order_id or _made_up()
     given: dict[str, Any] = {
         "symbol": symbol,
@@ -141,7 +159,8 @@ def bracket(
         "client_order_id": name,
         "wait": terms.wait,
     }
-    return _begun(where, "bracket", given, ("entry's id", name, "--client-order-id"), common)
+    again = "entry's id", name, "--client-order-id"
+    return _begun(where, "bracket", given, again, BRACKET_NAMES, common)
 
 
 def oco(
@@ -178,7 +197,7 @@ def oco(
         "strategy": terms.strategy,
         "idempotency_key": key,
     }
-    return _begun(where, "oco", given, ("key", key, "--idempotency-key"), common)
+    return _begun(where, "oco", given, ("key", key, "--idempotency-key"), EXIT_NAMES, common)
 
 
 def protect(
@@ -204,7 +223,9 @@ def protect(
         "strategy": terms.strategy,
         "by": person(Why(by=terms.by))["by"],
     }
-    show(asked(where, "protect", given), json=common.json, columns=COLUMNS)
+    # The desk knows the price of the one that is asked for as `limit_price`.
+    names = {**EXIT_NAMES, "limit_price": "--target" if terms.target else "--stop-limit"}
+    show(asked(where, "protect", given, names), json=common.json, columns=COLUMNS)
     return DONE
 
 
@@ -236,7 +257,7 @@ def close(
         "wait": terms.wait,
         **person(why),
     }
-    return _begun(where, "close", given, ("key", key, "--idempotency-key"), common)
+    return _begun(where, "close", given, ("key", key, "--idempotency-key"), EXIT_NAMES, common)
 
 
 def cancel_position(
@@ -290,7 +311,7 @@ def groups(
         At most so many of each desk.
     """
     params = {"symbol": symbol, "strategy": strategy, "closed": not open, "limit": limit}
-    results, live = looked_up(where, "groups", params)
+    results, live = looked_up(where, "groups", params, {"limit": "--limit"})
     show(results, json=common.json, live=live, columns=COLUMNS)
     return DONE
 
@@ -360,13 +381,18 @@ def _made_up() -> str:
 
 
 def _begun(
-    where: Where, method: str, given: dict[str, Any], named: tuple[str, str, str], common: Common
+    where: Where,
+    method: str,
+    given: dict[str, Any],
+    named: tuple[str, str, str],
+    names: Mapping[str, str],
+    common: Common,
 ) -> int:
     """Ask for something that must not be done twice, and say how to repeat it."""
     from holdfast.errors import WaitTimeout
 
     try:
-        results = asked(where, method, given)
+        results = asked(where, method, given, names)
     except WaitTimeout as error:
         what, name, option = named
         message = f"{error}. The {what} is {name}: give it to `{option}` to repeat"

@@ -32,6 +32,7 @@ from holdfast.cli.orders import order, orders, positions
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
 from holdfast.cli.run import run as run_teams
+from holdfast.cli.statistics import statistics
 from holdfast.cli.steer import cancel, cancel_all, kill, release, resolve, submit
 from holdfast.cli.verify import verify
 from holdfast.errors import HoldfastError
@@ -59,6 +60,7 @@ COMMANDS: Final[dict[str, Callable[..., int]]] = {
     "replay": replay,
     "resolve": resolve,
     "run": run_teams,
+    "statistics": statistics,
     "submit": submit,
     "verify": verify,
 }

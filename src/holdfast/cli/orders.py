@@ -39,7 +39,7 @@ def orders(
         "finished": all,
         "limit": limit,
     }
-    results, live = looked_up(where, "orders", params)
+    results, live = looked_up(where, "orders", params, {"limit": "--limit"})
     show(results, json=common.json, live=live)
     return DONE
 

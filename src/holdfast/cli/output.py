@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 # A progress bar is drawn no more often, or drawing it would cost what it shows.
 PROGRESS_ROWS: Final = 500
+SECONDS_MAX: Final = 31_622_400  # a year
 
 
 @Parameter(name="*")
@@ -25,6 +26,19 @@ class Common:
 
 
 NOTHING_SAID: Final = Common()
+
+
+def check_seconds(option: str, seconds: float, least: float = 0.001) -> float:
+    """Return the seconds that an option was given.
+
+    Raises:
+        InputError: they are fewer than `least`, more than a year, or no number.
+    """
+    from holdfast.errors import InputError
+
+    if not least <= seconds <= SECONDS_MAX:
+        raise InputError(f"{option} is {seconds} s; give {least:g} to {SECONDS_MAX}")
+    return seconds
 
 
 def print_json(result: object) -> None:

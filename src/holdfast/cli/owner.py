@@ -1,14 +1,15 @@
 """What the commands have in common that speak with the owner of a journal."""
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cyclopts import Parameter
 
-from holdfast.cli.output import complain, print_json
+from holdfast.cli.output import check_seconds, complain, print_json
+from holdfast.cli.wording import NO_NAMES, worded
 
 DONE: Final = 0
 NOT_ALL: Final = 1
@@ -33,6 +34,11 @@ class Where:
     timeout: float = 10.0
     """Seconds that the owner has for its answer."""
 
+    @property
+    def seconds(self) -> float:
+        """The seconds that the owner has; InputError where nobody could wait so long."""
+        return check_seconds("--timeout", self.timeout)
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -48,28 +54,36 @@ class Why:
 NO_REASON: Final = Why()
 
 
-def asked(where: Where, method: str, params: dict[str, Any]) -> dict[str, Any]:
-    """Ask the owner of a journal; return its results by desk."""
-    from holdfast.engine.control_client import ask
-    from holdfast.errors import InputError, JournalError
+def asked(
+    where: Where, method: str, params: dict[str, Any], names: Mapping[str, str] = NO_NAMES
+) -> dict[str, Any]:
+    """Ask the owner of a journal; return its results by desk.
 
-    if not where.timeout > 0:
-        raise InputError(f"the timeout is {where.timeout} s; give more than zero")
+    `names` has the options for the parameters that are not named like them.
+    """
+    from holdfast.engine.control_client import ask
+    from holdfast.errors import JournalError
+
+    wait_s = where.seconds
     if not where.journal.is_file():
         raise JournalError(f"there is no journal at {where.journal}; check the path")
     path = where.journal.resolve()
-    return ask(path, method, params, desk=where.desk, wait_s=where.timeout)
+    with worded(params, names):
+        return ask(path, method, params, desk=where.desk, wait_s=wait_s)
 
 
-def looked_up(where: Where, method: str, params: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+def looked_up(
+    where: Where, method: str, params: dict[str, Any], names: Mapping[str, str] = NO_NAMES
+) -> tuple[dict[str, Any], bool]:
     """Ask the owner, or read the journal where nobody owns it; True if somebody answered."""
     from holdfast.engine.offline import read
     from holdfast.errors import Closed
 
     try:
-        return asked(where, method, params), True
+        return asked(where, method, params, names), True
     except Closed:
-        return read(where.journal, method, params, desk=where.desk), False
+        with worded(params, names):
+            return read(where.journal, method, params, desk=where.desk), False
 
 
 def person(why: Why) -> dict[str, str]:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from holdfast.cli.output import NOTHING_SAID, Common, complain, print_fields, print_json
+from holdfast.cli.output import (
+    NOTHING_SAID,
+    Common,
+    check_seconds,
+    complain,
+    print_fields,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from holdfast.trading.running import RunPlan, RunSummary, TeamSummary
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
 AGREE: Final = 0
 DIFFER: Final = 1
 MEMORY: Final = "memory://"
-SECONDS_MAX: Final = 31_622_400  # a year
 _SIGNALLED: Final = 128
 
 
@@ -118,10 +124,10 @@ def _plan(
     from holdfast.trading import running
     from holdfast.trading.plugins import teams_of
 
-    _check_seconds("interval", pace.interval, 0.001)
-    _check_seconds("exit wait", pace.exit_wait, 0)
+    check_seconds("--interval", pace.interval)
+    check_seconds("--exit-wait", pace.exit_wait, 0)
     if pace.duration is not None:
-        _check_seconds("duration", pace.duration, 0.001)
+        check_seconds("--duration", pace.duration)
     if config is not None and journal is not None:
         raise InputError("a configuration names its journal; leave --journal out")
     if config is not None and logs is not None:
@@ -150,13 +156,6 @@ def _plan(
         on_exit=pace.on_exit,
         exit_s=pace.exit_wait,
     )
-
-
-def _check_seconds(name: str, seconds: float, least: float) -> None:
-    from holdfast.errors import InputError
-
-    if not least <= seconds <= SECONDS_MAX:
-        raise InputError(f"the {name} is {seconds} s; give {least} to {SECONDS_MAX}")
 
 
 async def _run(plan: "RunPlan", *, silent: bool) -> "RunSummary":

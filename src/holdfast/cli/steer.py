@@ -1,12 +1,15 @@
 """`holdfast submit`, `cancel`, `cancel-all`, `kill`, `release` and `resolve`, through the owner."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from cyclopts import Parameter
 
 from holdfast.cli.output import NOTHING_SAID, Common, complain
 from holdfast.cli.owner import DONE, NO_REASON, NOT_ALL, Where, Why, asked, person, show
+
+# The options of parameters that are named otherwise.
+SUBMIT_NAMES: Final = {"order_type": "--type", "not_after_ms": "--timeout"}
 
 
 @Parameter(name="*")
@@ -77,12 +80,12 @@ def submit(
         "strategy": terms.strategy,
         "client_order_id": name,
         # Nobody waits longer for it, so it is not sent later either.
-        "not_after_ms": max(1, int(where.timeout * 1_000)),
+        "not_after_ms": max(1, int(where.seconds * 1_000)),
         "wait": terms.wait,
-        "timeout": 0.9 * where.timeout,
+        "timeout": 0.9 * where.seconds,
     }
     try:
-        results = asked(where, "submit", given)
+        results = asked(where, "submit", given, SUBMIT_NAMES)
     except WaitTimeout as error:
         message = f"{error}. The order's id is {name}: give it to `--client-order-id` to repeat"
         raise WaitTimeout(message) from None

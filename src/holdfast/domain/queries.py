@@ -66,9 +66,7 @@ class Queries:
         prefix = self.state.wire_prefix
         if not wire_id.startswith(prefix):
             return self.state.names.get(f"w:{wire_id}", 0)
-        digits = wire_id[len(prefix) :]
-        if "~" in digits:
-            digits = digits.partition("~")[0]
+        digits = wire_id[len(prefix) :].partition("~")[0]
         usual = digits.isdecimal() and digits.isascii() and len(digits) <= ID_LENGTH_MAX
         return int(digits) if usual else self.state.names.get(f"w:{prefix}{digits}", 0)
 

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from holdfast.engine.control_wire import order_row, order_rows, position_rows
 from holdfast.engine.group_reading import GroupReading
-from holdfast.engine.group_views import group_detail, group_row, group_rows
+from holdfast.engine.group_views import group_detail, group_row, group_rows, protection_rows
 from holdfast.engine.grouping import KINDS
 from holdfast.engine.manager import Manager
-from holdfast.engine.results import CancelResult
+from holdfast.engine.results import CancelResult, tally_rows
 from holdfast.errors import HoldfastError, InputError
 
 _log = logging.getLogger("holdfast.control")
@@ -96,6 +96,12 @@ class _Group(_Given, frozen=True, kw_only=True):
     group: int | str
 
 
+class _Trading(_Given, frozen=True, kw_only=True):
+    symbol: str = ""
+    strategy: str | None = None
+    limit: int = 100
+
+
 class _CloseGroup(_Group, frozen=True, kw_only=True):
     by: str
     reason: str
@@ -156,13 +162,17 @@ class _Protect(_Given, frozen=True, kw_only=True):
 _Handler: TypeAlias = Callable[[Any, Any, float], Awaitable[object]]
 
 
+def _check_limit(limit: int) -> None:
+    if not 0 < limit <= ORDERS_MAX:
+        raise InputError(f"limit is {limit}; give 1 to {ORDERS_MAX}")
+
+
 def _result_rows(results: Sequence[CancelResult]) -> list[dict[str, object]]:
     return [{**order_row(r.order), "outcome": r.outcome, "text": r.text} for r in results]
 
 
 async def _orders(desk: GroupReading, given: _Orders, _wait_s: float) -> object:
-    if not 0 < given.limit <= ORDERS_MAX:
-        raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
+    _check_limit(given.limit)
     return order_rows(
         await desk.orders(
             status=given.status,
@@ -236,8 +246,7 @@ async def _manage(desk: Manager, given: _Manage, _wait_s: float) -> object:
 
 
 async def _groups(desk: GroupReading, given: _Groups, _wait_s: float) -> object:
-    if not 0 < given.limit <= ORDERS_MAX:
-        raise InputError(f"limit is {given.limit}; give 1 to {ORDERS_MAX}")
+    _check_limit(given.limit)
     return group_rows(
         await desk.groups(
             symbol=given.symbol, strategy=given.strategy, closed=given.closed, limit=given.limit
@@ -247,6 +256,18 @@ async def _groups(desk: GroupReading, given: _Groups, _wait_s: float) -> object:
 
 async def _group(desk: GroupReading, given: _Group, _wait_s: float) -> object:
     return group_detail(await desk.group(given.group))
+
+
+async def _trading(desk: GroupReading, given: _Trading, _wait_s: float) -> object:
+    _check_limit(given.limit)
+    *tallies, total = await desk.trading_statistics(strategy=given.strategy, symbol=given.symbol)
+    groups = await desk.groups(symbol=given.symbol, strategy=given.strategy, limit=given.limit)
+    return {
+        "total": tally_rows([total])[0],
+        "tallies": tally_rows(tallies[: given.limit]),
+        "left_out": max(len(tallies) - given.limit, 0),
+        "groups": protection_rows(groups),
+    }
 
 
 async def _close_group(desk: Manager, given: _CloseGroup, wait_s: float) -> object:
@@ -348,6 +369,7 @@ METHODS: Final = {
     "protect": _Method(_protect, _Protect),
     "groups": _Method(_groups, _Groups, of_all=True, reads=True),
     "group": _Method(_group, _Group, reads=True),
+    "trading-statistics": _Method(_trading, _Trading, of_all=True, reads=True),
     "close-group": _Method(_close_group, _CloseGroup),
     "positions": _Method(_positions, _Given, of_all=True, reads=True),
     "health": _Method(_health, _Given, of_all=True),

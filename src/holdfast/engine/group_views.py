@@ -20,6 +20,10 @@ from holdfast.engine.views import OrderView
 
 # In these something is held that no order protects, or more was closed than was held.
 UNSETTLED: Final = frozenset({Phase.PROTECTING, Phase.FLATTENING, Phase.EXCESS})
+_PROTECTION: Final = (
+    "group", "group_id", "contingency", "symbol", "strategy", "phase", "owed", "covered",
+    "unprotected_ms", "longest_unprotected_ms", "opened_at",
+)  # fmt: skip
 _NONE_OLDER: Final[Mapping[int, Order]] = MappingProxyType({})
 
 
@@ -214,6 +218,11 @@ def group_row(view: GroupView) -> dict[str, Any]:
 def group_rows(views: Iterable[GroupView]) -> list[dict[str, Any]]:
     """Show groups."""
     return [group_row(view) for view in views]
+
+
+def protection_rows(views: Iterable[GroupView]) -> list[dict[str, Any]]:
+    """Show of groups how long what they held was not covered, in milliseconds."""
+    return [{name: row[name] for name in _PROTECTION} for row in group_rows(views)]
 
 
 def group_detail(view: GroupView) -> dict[str, Any]:

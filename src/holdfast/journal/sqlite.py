@@ -12,7 +12,7 @@ from holdfast.journal.faults import SQLITE_ERRORS, fault_of
 from holdfast.journal.lock import OwnerLock
 from holdfast.journal.reader import NOOP, SqliteReader, load_heads, log_bytes
 from holdfast.journal.schema import fold_on_close, make_ready, open_writer
-from holdfast.journal.wal import Log, Tail, read_log, tail
+from holdfast.journal.wal import Log, Tail, left_out, read_log
 from holdfast.journal.writer import Append, Done, KeepRaw, Save, Writer
 from holdfast.ports import Batch, Head, Record, StoredSnapshot
 
@@ -80,7 +80,7 @@ class SqliteJournal:
 
     def _examine(self, log: Log) -> None:
         """Compare the log with what SQLite recovered; leave a damaged journal as it is."""
-        left = tail(log, self._connection.wal_checkpoint(mode=NOOP)[0])
+        left = left_out(self.path, log, self._connection.wal_checkpoint(mode=NOOP)[0])
         if left.durable_lost:
             raise JournalDamaged(
                 f"the log {self.path}-wal is damaged: {left.frames} of its pages cannot be used, "

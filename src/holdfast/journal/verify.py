@@ -11,7 +11,7 @@ from msgspec import Struct
 from holdfast.errors import JournalDamaged, JournalError
 from holdfast.journal.codec import Chain, damaged, decode
 from holdfast.journal.reader import SqliteReader
-from holdfast.journal.wal import read_log, tail
+from holdfast.journal.wal import left_out, read_log
 from holdfast.ports import Head, Record
 
 PROBLEMS_MAX: Final = 100
@@ -131,7 +131,7 @@ def _check_log(reader: SqliteReader, problems: _Problems) -> None:
     log = read_log(reader.path)
     if not log.frames:
         return
-    left = tail(log, reader.recovered_frames())
+    left = left_out(reader.path, log, reader.recovered_frames())
     # An owner that began a new round meanwhile has overwritten what was read before.
     if left.durable_lost and read_log(reader.path).salts == log.salts:
         text = f"{left.frames} pages of the log {reader.path}-wal cannot be used, durable ones too"

@@ -102,8 +102,17 @@ def committed_frames(path: str) -> int:
     return committed
 
 
-def tail(log: Log, recovered: int) -> Tail:
-    """Compare the log with the number of frames that SQLite took from it."""
+def left_out(path: str, log: Log, recovered: int) -> Tail:
+    """Compare the log beside a database with the number of frames that SQLite took from it.
+
+    A new round begins in SQLite's memory first, which outlives its owner as long as anybody reads.
+    Until its first write succeeds, the old round stands in the file, whole and folded in.
+    """
+    left = _tail(log, recovered)
+    return _tail(log, committed_frames(path)) if left.durable_lost else left
+
+
+def _tail(log: Log, recovered: int) -> Tail:
     left = [number for number in log.frames if number > recovered]
     commits = [number for number in log.commits if number > recovered]
     # The very last commit may be one that a crash tore; any before it was synced.

@@ -93,9 +93,10 @@ async def execute_trade(
         return await _followed(manager, signal, placed, None, wait_s)
     if placed.contingency == _CLOSE:
         return await _closed(manager, signal, placed, wait_s)
-    entry = placed.entry
-    assert entry is not None  # a bracket that was just taken, or is remembered by its key
-    order = await manager.order(entry.client_order_id)
+    placed = await manager.group(placed.group)
+    if placed.entry is None:  # given again by its key, long after its entry was forgotten
+        return _result(signal, "pending", group=placed)
+    order = await manager.order(placed.entry.client_order_id)
     return await _followed(manager, signal, order, placed, wait_s)
 
 

@@ -240,10 +240,10 @@ class Matcher:
                 if wanted <= 0:
                     return True
                 continue
-            lots = min(lots, self.listing.affordable(money, entry.price))
-            if not lots:
+            affordable = self.listing.affordable(money, entry.price)
+            if not affordable:
                 return False
-            money = sub(money, self.listing.money(lots, entry.price))
+            money = sub(money, self.listing.money(min(lots, affordable), entry.price))
             if not self.listing.affordable(money, entry.price):
                 return True
         return False

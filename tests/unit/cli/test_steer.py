@@ -172,7 +172,7 @@ def test_nobody_to_ask_is_bad_input(
     assert main.run(["cancel", "mine", "--journal", f"{journal}.x"]) == 2
     assert "there is no journal at" in capsys.readouterr().err
     assert main.run(["cancel", "mine", "--journal", journal, "--timeout", "0"]) == 2
-    assert "timeout is 0.0 s" in capsys.readouterr().err
+    assert "--timeout is 0.0 s" in capsys.readouterr().err
     assert owner.asked == []
     owner.error = Closed("no process owns it")
     assert main.run(["cancel", "mine", "--journal", journal]) == 2

@@ -1,13 +1,14 @@
 """The machine stops at any moment, or its disk loses what was not synced."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 import pytest
 
-from holdfast.errors import JournalDamaged, JournalUnwritable
+from holdfast.errors import JournalDamaged, JournalUnwritable, SequenceConflict
 from holdfast.journal.codec import decode
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.journal.verify import verify
@@ -226,6 +227,24 @@ def test_a_batch_whose_sync_failed_stays_away_after_a_crash(disk: Disk, path: Pa
     journal.close()
     crash(operations, path.parent / "after")
     assert reopened(path.parent / "after" / "journal.db")[0] == 1
+
+
+def test_a_round_of_the_log_that_could_not_begin_is_no_damage(disk: Disk, path: Path) -> None:
+    """The disk was full at its first write: what the log still shows is in the file, whole, and
+    while somebody reads, SQLite's memory says otherwise past the owner's end (scenarios 86, 87).
+    """
+    journal = SqliteJournal(path, vfs=disk.name, checkpoint_pages=1)
+    write(journal, made(1))
+    # Refused only after the log was folded in, on the same thread.
+    assert isinstance(Receipt(journal, made(9)).wait(), SequenceConflict)
+    with closing(SqliteJournal.read_only(path)) as reader, disk.failing(full):
+        assert isinstance(Receipt(journal, made(1, desk="beta")).wait(), JournalUnwritable)
+        assert reader.recovered_frames() == 0
+        assert read_log(str(path)).commits
+        assert verify(path).intact
+        journal.close()
+        assert verify(path).intact
+        assert reopened(path) == (1, "")
 
 
 def test_closing_on_a_broken_disk_gives_the_journal_up(disk: Disk, path: Path) -> None:

@@ -7,10 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.domain.effects import CancelOrder
+from holdfast.domain.policies import Policies, StaleRules
 from holdfast.domain.reports import RefusalCode, Refused
+from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
 from holdfast.errors import HoldfastError
 from holdfast.testing.scripted import INSTRUMENTS, Hang, Raise, ScriptedBroker, open_desk
@@ -23,6 +26,7 @@ from holdfast.wiring import OrderManager
 
 BY_SYMBOL = {instrument.symbol: instrument for instrument in INSTRUMENTS}
 LIMIT = Signal(symbol="TSLA", action="buy", quantity=10, order_type="limit", limit_price="250")
+BRACKET = msgspec.structs.replace(LIMIT, stop_loss_price="240", take_profit_price="270")
 
 
 class Doing:
@@ -47,12 +51,18 @@ def nothing(_market: Market) -> None:
 
 @asynccontextmanager
 async def team_of(
-    strategy: Doing, broker: ScriptedBroker | None = None, *, name: str = "alpha", **plan: Any
+    strategy: Doing,
+    broker: ScriptedBroker | None = None,
+    *,
+    name: str = "alpha",
+    settings: Settings | None = None,
+    **plan: Any,
 ) -> AsyncIterator[Team]:
     host = StrategyHost(name, strategy, Path(__file__).parent, limit_s=30)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
-    async with open_desk(broker or ScriptedBroker(), desk=name) as manager:
+    chosen = settings or Settings()
+    async with open_desk(broker or ScriptedBroker(), desk=name, settings=chosen) as manager:
         yield Team(
             manager,
             host,
@@ -289,3 +299,97 @@ async def test_leaving_cancels_nothing() -> None:
 
         assert not broker.sent(CancelOrder)
         assert name in remark
+
+
+def bracketing(market: Market) -> Signal | None:
+    """Want one bracket at a time."""
+    return None if market.groups or market.orders else BRACKET
+
+
+@virtual
+async def test_a_group_is_shown_as_long_as_it_is_open() -> None:
+    """A strategy that waits for it has one bracket at a time, whatever its orders do."""
+    broker, strategy = ScriptedBroker(), Doing(bracketing)
+    async with team_of(strategy, broker) as team:
+        await team.cycle()
+        (entry,) = await team.manager.orders(finished=False)
+        broker.fill(entry.wire_id, 10, "250")
+        await team.manager.wait_group(1, "protected")
+        await team.cycle()
+        target = next(wire for wire in broker.orders if ".target." in wire)
+        broker.fill(target, 10, "270")
+        await team.manager.wait_group(1)
+        await team.cycle()
+
+        first, second, third = strategy.seen
+        assert (first.groups, third.groups) == ((), ())
+        (shown,) = second.groups
+        assert (shown.group, shown.strategy, shown.phase) == (1, "alpha", "protected")
+        assert [order.symbol for order in second.orders] == ["TSLA", "TSLA"]
+        assert team.figures.results == {"pending": 2}
+        assert [group.group for group in await team.manager.groups(closed=False)] == [2]
+
+
+@virtual
+async def test_an_entry_that_waits_too_long_goes_and_protection_stays() -> None:
+    """The sweep of a cycle takes the entry of a bracket, and leaves exits alone (scenario 64)."""
+    rules = StaleRules(after_ms=5_000, sweep_every_ms=3_600_000)
+    settings = Settings(policies=Policies(stale=rules))
+    broker = ScriptedBroker()
+    wanted = [BRACKET, msgspec.structs.replace(BRACKET, limit_price="249")]
+    strategy = Doing(lambda market: wanted if market.cycle == 1 else None)
+    async with team_of(strategy, broker, settings=settings) as team:
+        await team.cycle()
+        filled, waiting = await team.manager.orders(finished=False)
+        broker.fill(filled.wire_id, 10, "250")
+        await team.manager.wait_group(1, "protected")
+        await asyncio.sleep(6)
+        await team.cycle()
+        left = await team.manager.wait_group(2)
+        kept = await team.manager.group(1)
+
+        assert (await team.manager.order(waiting.client_order_id)).status is Status.CANCELED
+        assert [each.role for each in left.members] == ["entry"]
+        assert (kept.phase, kept.covered) == ("protected", 10)
+        assert len(broker.sent(CancelOrder)) == 1
+
+
+@virtual
+async def test_a_bracket_that_contradicts_itself_is_the_strategys_error() -> None:
+    """A stop on the wrong side is named in the journal, as any impossible order is."""
+    broker = ScriptedBroker()
+    wrong = msgspec.structs.replace(BRACKET, stop_loss_price="260")
+    answers = [wrong, msgspec.structs.replace(BRACKET, trail="5")]
+    async with team_of(Doing(lambda market: answers[market.cycle - 1]), broker) as team:
+        await team.cycle()
+        assert "stop_loss_price is 260" in team.figures.last_error
+        await team.cycle()
+
+        assert "give one of them" in team.figures.last_error
+        assert not broker.calls
+        assert await errors_of(team) == 2
+
+
+@virtual
+async def test_the_way_out_keeps_what_protects_or_flattens_it() -> None:
+    """Cancelling leaves the exits of a bracket standing, flattening closes once (scenario 112)."""
+    broker = ScriptedBroker()
+    async with team_of(Doing(bracketing), broker) as team:
+        await team.cycle()
+        (entry,) = await team.manager.orders(finished=False)
+        broker.fill(entry.wire_id, 10, "250")
+        await team.manager.wait_group(1, "protected")
+
+        remarks = await leave({"alpha": team.manager}, "cancel", timeout=3)
+        assert not broker.sent(CancelOrder)
+        assert [".stop." in text or ".target." in text for text in remarks] == [True, True]
+
+        async def closing(_order: object) -> None:
+            for wire, shown in list(broker.orders.items()):
+                if shown.status is Status.OPEN and shown.order_type == "market":
+                    broker.fill(wire, 10, "249")
+
+        team.manager.on_order(closing)
+        assert await leave({"alpha": team.manager}, "flatten", timeout=30) == []
+        assert (await team.manager.positions())["TSLA"].quantity == 0
+        assert len(await team.manager.executions()) == 2

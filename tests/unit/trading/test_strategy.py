@@ -25,6 +25,17 @@ def test_signals_are_returned_with_exact_amounts() -> None:
     assert (first.quantity, second.limit_price) == (Decimal(10), Decimal(9))
 
 
+def test_the_exits_of_a_bracket_are_amounts_too() -> None:
+    """They become Decimals like any other price; a plain signal has none."""
+    (signal,) = signals_of(
+        Signal(
+            symbol="X", action="buy", quantity=1, stop_loss_price="240", take_profit_price="270.5"
+        )
+    )
+    assert signal.exits == {"stop_loss_price": Decimal(240), "take_profit_price": Decimal("270.5")}
+    assert BUY.exits == {}
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -63,6 +74,19 @@ def test_an_answer_that_is_no_signal_is_nonsense(answer: object, said: str) -> N
         ({"reduce_only": 1}, "reduce_only is 1"),
         ({"time_in_force": None}, "time_in_force is None"),
         ({"key": "two words"}, "has blanks"),
+        ({"stop_loss_price": 0}, "stop_loss_price is 0"),
+        ({"take_profit_price": 270.5}, "take_profit_price 270.5 is a float"),
+        ({"trail": "-1"}, "trail"),
+        ({"stop_loss_price": 240, "trail": 5}, "give one of them"),
+        ({"stop_loss_price": 240, "reduce_only": True}, "stop_loss_price protects what one opens"),
+        (
+            {"order_type": "limit", "limit_price": 250, "trail": 5, "post_only": True},
+            "cannot be post_only",
+        ),
+        (
+            {"order_type": "limit", "reference_price": 250, "take_profit_price": 270},
+            "leave reference_price out",
+        ),
     ],
 )
 def test_a_signal_that_nobody_could_place_is_nonsense(fields: dict[str, Any], said: str) -> None:

@@ -171,6 +171,22 @@ def test_fill_or_kill_counts_a_reduce_only_order_for_no_more_than_it_can_trade()
     assert floor.state(just_right) == (Status.FILLED, D(3))
 
 
+def test_fill_or_kill_by_notional_passes_over_an_order_that_has_nothing_to_reduce() -> None:
+    """That order goes away; the money is used up behind it."""
+    floor = Floor()
+    floor.crowd.add("x", -1, 100, 2)
+    floor.placed("a", BUY, 2)
+    floor.placed("a", SELL, 2, limit=100)
+    idle = floor.placed("a", SELL, 1, limit=101, reduce_only=True)
+    floor.crowd.add("y", -1, 102, 5)
+
+    order = floor.placed("b", BUY, None, notional=D(305), time_in_force=FOK)
+
+    assert floor.state(order) == (Status.FILLED, D(3))
+    assert floor.prints(order) == [(D(2), D(100)), (D(1), D(102))]
+    assert floor.state(idle) == (Status.CANCELED, D(0))
+
+
 def test_a_post_only_order_that_would_trade_is_refused_and_leaves_no_order() -> None:
     """Post-only either rests or is refused; the id of a refused order stays free."""
     floor = Floor()
