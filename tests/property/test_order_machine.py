@@ -404,7 +404,7 @@ class OrderMachine(RuleBasedStateMachine):
             orders = [order for order in self.orders() if order.terms.side is side]
             exits = [order for order in orders if order.terms.reduce_only or order.reducing]
             entries = [order for order in orders if order not in exits]
-            resting = self.desk.state.rest_of("X", side)
+            resting = self.desk.state.resting.of("X", side)
             open_now = {order.number: order for order in orders if order.is_exposed}
             assert resting.orders == open_now
             nearest = max if side is Side.BUY else min

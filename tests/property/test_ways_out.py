@@ -12,7 +12,7 @@ from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision
 from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
-from holdfast.domain.order import Order, Stage, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.policies import BreakerRules, Limits, Policies, StaleRules
 from holdfast.domain.reports import (
     Accepted,
@@ -24,6 +24,7 @@ from holdfast.domain.reports import (
 )
 from holdfast.domain.requests import OrderRequest
 from holdfast.domain.values import ZERO, Side, add, sub
+from holdfast.domain.wish import Stage, WishKind
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import OrderRefused
 from holdfast.testing.builders import DeskDriver

@@ -14,8 +14,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.domain.order import Order, Stage, Wish
+from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, plain, sub
+from holdfast.domain.wish import Stage, Wish
 from holdfast.trading.demo_follow import News, Tone, described
 from holdfast.trading.demo_plan import INSTRUMENT, SYMBOL
 from holdfast.trading.demo_run import Demo

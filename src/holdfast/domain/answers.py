@@ -23,7 +23,7 @@ from holdfast.domain.facts import (
     unknown,
 )
 from holdfast.domain.inputs import Answer
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import (
     Accepted,
     NotSent,
@@ -34,6 +34,7 @@ from holdfast.domain.reports import (
     Unknown,
 )
 from holdfast.domain.values import MOMENT_MAX, Status
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 # No broker asks for more, and an answer that does must not hold back a cancel for days.

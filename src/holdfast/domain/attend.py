@@ -13,9 +13,10 @@ from typing import Final
 
 from holdfast.domain import events as e
 from holdfast.domain.figures import is_caught_up
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.snapshots import release
 from holdfast.domain.values import TimeInForce
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 # After so many questions without a usable answer a person should know.

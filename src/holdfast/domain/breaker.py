@@ -11,11 +11,12 @@ from holdfast.domain import events as e
 from holdfast.domain.days import DAILY_LOSS, daily_loss, keep_day
 from holdfast.domain.guard import NS_PER_S
 from holdfast.domain.inputs import CloseBreaker
-from holdfast.domain.order import Order, Stage
+from holdfast.domain.order import Order
 from holdfast.domain.persons import check_person
 from holdfast.domain.refusals import refused
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.values import Status
+from holdfast.domain.wish import Stage
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import InputError
 

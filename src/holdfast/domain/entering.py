@@ -4,8 +4,9 @@ from typing import Any
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.values import Status
+from holdfast.domain.wish import Stage, Wish, WishKind
 
 
 def new_order(event: e.OrderSubmitted, wire_id: str) -> Order:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from holdfast.domain.exposure import NO_WEIGHT, Weight, is_exit
 from holdfast.domain.group import STOP, TARGET
 from holdfast.domain.inputs import Input, Replace, Submit
-from holdfast.domain.order import Order, Stage
+from holdfast.domain.order import Order
 from holdfast.domain.refusals import refused
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.resting import UNTRIGGERED
 from holdfast.domain.values import ZERO, Side, neg, rounded_sub
+from holdfast.domain.wish import Stage
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk

@@ -20,7 +20,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import (
     DECIMALS_MAX,
@@ -36,6 +36,7 @@ from holdfast.domain.values import (
     rounded_sub,
     sub,
 )
+from holdfast.domain.wish import WishKind
 
 
 class Weight(Struct, frozen=True, gc=False):

@@ -11,9 +11,10 @@ from typing import Final
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import RefusalCode, Report, Snapshot
 from holdfast.domain.values import TERMINAL, Status, add
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 

@@ -6,8 +6,9 @@ Source: FIX order state change matrices, OrdStatus precedence (FIX 4.2 Appendix 
 from decimal import Decimal
 from typing import Final
 
-from holdfast.domain.order import Order, Stage, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, Condition, OrdStatus, Status, TimeInForce, sub
+from holdfast.domain.wish import Stage, WishKind
 
 _BY_STATUS: Final = {
     Status.NEW: OrdStatus.PENDING_NEW,

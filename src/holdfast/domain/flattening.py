@@ -18,13 +18,14 @@ from holdfast.domain.alerts import again_ns, raise_once
 from holdfast.domain.exit_orders import submit_exit
 from holdfast.domain.guard import FLAT, Closing
 from holdfast.domain.inputs import Flatten, StopFlatten
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.packing import ending
 from holdfast.domain.persons import check_person
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.requests import check_text
 from holdfast.domain.requoting import is_open
 from holdfast.domain.values import CONTEXT, ZERO, Side, Status, add, mul, sub
+from holdfast.domain.wish import WishKind
 from holdfast.domain.work import NS_PER_MS, backoff_ns
 from holdfast.errors import InputError, UnknownSymbolError
 

@@ -22,7 +22,7 @@ from holdfast.domain.executions import (
 from holdfast.domain.exposure import remember
 from holdfast.domain.fold_policies import POLICY_FOLDS
 from holdfast.domain.fold_wishes import WISH_FOLDS, Fold
-from holdfast.domain.order import Order, Stage, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution
 from holdfast.domain.transitions import (
     CONDITIONS,
@@ -34,6 +34,7 @@ from holdfast.domain.transitions import (
     overrule,
 )
 from holdfast.domain.values import TERMINAL, ZERO, Condition, Status, add, sub
+from holdfast.domain.wish import Stage, WishKind
 
 REPORT_IDS_MAX: Final = 256
 

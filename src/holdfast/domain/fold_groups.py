@@ -21,10 +21,11 @@ from holdfast.domain.group import (
     Slot,
     is_final,
 )
-from holdfast.domain.order import Order, Stage, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
 from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
+from holdfast.domain.wish import Stage, WishKind
 
 # Members that a group remembers by number, the newest.
 MEMBERS_MAX: Final = 100

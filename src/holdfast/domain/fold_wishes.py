@@ -6,10 +6,11 @@ from typing import Any, Final, TypeAlias
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Change
-from holdfast.domain.order import Lookup, Order, Stage, Wish, WishKind
+from holdfast.domain.order import Lookup, Order
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
 from holdfast.domain.values import ZERO, Status, sub
+from holdfast.domain.wish import Stage, Wish, WishKind
 
 Fold: TypeAlias = Callable[[Order, Any, Decimal], list[Change]]
 

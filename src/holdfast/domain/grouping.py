@@ -40,13 +40,14 @@ from holdfast.domain.legs import (
     members,
     placeable,
 )
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
 from holdfast.domain.requoting import age_ns, is_open
 from holdfast.domain.shares import shares, shortages, stakes, surpluses
 from holdfast.domain.trailing import trail
 from holdfast.domain.values import ZERO, neg
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from holdfast.domain import events as e
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, Status
+from holdfast.domain.wish import WishKind
 
 NS_PER_S: Final = 1_000_000_000
 # Seconds and minutes that are counted singly; no rule looks further back. A minute that begins

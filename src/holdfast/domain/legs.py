@@ -20,10 +20,11 @@ from holdfast.domain.fold_groups import is_doubtful
 from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.group_pace import may_try, next_try_ns
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.shares import in_lots
 from holdfast.domain.values import ZERO, OrderType, Status, TimeInForce, add, sub
+from holdfast.domain.wish import WishKind
 from holdfast.domain.work import NS_PER_MS
 
 if TYPE_CHECKING:

@@ -320,7 +320,7 @@ def _check_purse(purse: str, limits: Limits, entry: Entry, free: Decimal) -> Non
 def _self_cross(desk: "Desk", limits: Limits, entry: Entry) -> None:
     """The order may not reach an own one on the other side that rests in the book."""
     terms = entry.terms
-    resting = desk.state.rest_of(terms.symbol, terms.side.opposite)
+    resting = desk.state.resting.of(terms.symbol, terms.side.opposite)
     other = resting.best()
     if other is None or terms.order_type in UNTRIGGERED:
         return
@@ -358,7 +358,7 @@ def look_alike(desk: "Desk", terms: OrderTerms, strategy: str) -> "Order | None"
 
     Among exits only one of the same quantity is alike: a smaller one would not get its caller out.
     """
-    for order in desk.state.rest_of(terms.symbol, terms.side).orders.values():
+    for order in desk.state.resting.of(terms.symbol, terms.side).orders.values():
         has_price = terms.limit_price is not None and terms.limit_price == order.terms.limit_price
         is_same_kind = terms.order_type is order.terms.order_type
         if has_price and is_same_kind and order.strategy == strategy and not order.wanted_gone:

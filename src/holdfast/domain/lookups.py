@@ -9,9 +9,10 @@ from holdfast.domain import events as e
 from holdfast.domain.attend import resend_submit
 from holdfast.domain.facts import confirm_replace
 from holdfast.domain.inputs import Looked
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.snapshots import absorb_sighting, is_working, shows_terms
 from holdfast.domain.values import Status
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 

@@ -14,9 +14,10 @@ from holdfast.domain.effects import (
     SubmitOrder,
 )
 from holdfast.domain.exposure import is_exit
-from holdfast.domain.order import Order, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.state import State
+from holdfast.domain.wish import Wish, WishKind
 
 # No other event has an effect.
 CAUSES: Final = frozenset({e.OrderSubmitted, e.WishSent, e.LookupStarted})

@@ -15,10 +15,11 @@ from holdfast.domain.exposure import is_exit
 from holdfast.domain.group import STOP, TARGET, Group
 from holdfast.domain.inputs import Replace
 from holdfast.domain.limits import Entry, check_entry
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.values import ZERO, OrderType, Side, amount, sub
 from holdfast.domain.wanting import move_exit
+from holdfast.domain.wish import WishKind
 from holdfast.domain.work import NS_PER_MS
 from holdfast.errors import InputError, OrderCancellationError, UnsupportedOrderTypeError
 

@@ -25,10 +25,11 @@ from holdfast.domain.facts import (
     show_alive,
     unknown,
 )
-from holdfast.domain.order import Order, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import RefusalCode, Report, ReportKind
 from holdfast.domain.trades import amended, claim, trade
 from holdfast.domain.values import Condition, Status
+from holdfast.domain.wish import Wish, WishKind
 from holdfast.domain.work import Work
 
 

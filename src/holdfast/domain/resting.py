@@ -1,4 +1,4 @@
-"""The desk's own open orders of one side of a symbol, the one that is most in the way first.
+"""The desk's own open orders by symbol and side, the one that is most in the way first.
 
 Like every index it is derived: it is kept up as orders enter, leave and change their price.
 """
@@ -72,3 +72,18 @@ class Resting:
     def _key(self, order: Order) -> Decimal | None:
         price = self.price(order)
         return neg(price) if price is not None and self._side is Side.BUY else price
+
+
+class RestingBook:
+    """The open orders of each side of each symbol."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._symbols: dict[str, tuple[Resting, Resting]] = {}
+
+    def of(self, symbol: str, side: Side) -> Resting:
+        """Return the open orders of one side of a symbol."""
+        sides = self._symbols.get(symbol)
+        if sides is None:
+            sides = self._symbols[symbol] = (Resting(Side.BUY), Resting(Side.SELL))
+        return sides[0] if side is Side.BUY else sides[1]

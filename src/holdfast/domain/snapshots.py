@@ -26,10 +26,11 @@ from holdfast.domain.facts import (
     show_alive,
 )
 from holdfast.domain.figures import book_difference, bust_unlisted, hold, leg_of, reduce_inferred
-from holdfast.domain.order import Order, Stage, Wish, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import Sighting, Snapshot
 from holdfast.domain.trades import book_trade
 from holdfast.domain.values import TERMINAL, ZERO, Condition, Status, neg, sub
+from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly
 
 _PENDING: Final = {"cancel": WishKind.CANCEL, "replace": WishKind.REPLACE, "new": WishKind.SUBMIT}

@@ -28,10 +28,10 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.packing import label, names_of, pack, unpack
 from holdfast.domain.positions import Position
-from holdfast.domain.resting import Resting
+from holdfast.domain.resting import RestingBook
 from holdfast.domain.stored import Stored, encode, load
 from holdfast.domain.tallies import TallyBook
-from holdfast.domain.values import ONE, TERMINAL, Side, Status, rounded_add
+from holdfast.domain.values import ONE, TERMINAL, Status, rounded_add
 
 
 class State:
@@ -50,7 +50,7 @@ class State:
         self.names: dict[str, int] = {}
         self.pegged: dict[str, dict[int, Order]] = {}
         self.exposure = Exposure(self.multiplier)
-        self.resting: dict[str, tuple[Resting, Resting]] = {}
+        self.resting = RestingBook()
         self.groups = GroupBook(self.stored.groups, self.stored.elsewhere)
         self.tallies = TallyBook(self.stored.tallies)
         self.wire_prefix = self._prefix()
@@ -139,13 +139,6 @@ class State:
     def _prefix(self) -> str:
         return f"{self.stored.epoch}-{self.stored.name}-"
 
-    def rest_of(self, symbol: str, side: Side) -> Resting:
-        """Return the open orders of one side of a symbol."""
-        sides = self.resting.get(symbol)
-        if sides is None:
-            sides = self.resting[symbol] = (Resting(Side.BUY), Resting(Side.SELL))
-        return sides[0] if side is Side.BUY else sides[1]
-
     def pop_due(self, now_ns: int) -> Iterator[Order]:
         """Yield the orders that are due, earliest first, each once."""
         for number in self.alarms.pop_due(now_ns):
@@ -193,7 +186,7 @@ class State:
         if is_late and not order.is_exposed:
             self.tallies.ended(order)
         if (order.terms is not terms or order.last_wish) and order.is_exposed:
-            self.rest_of(terms.symbol, terms.side).add(order)
+            self.resting.of(terms.symbol, terms.side).add(order)
         if order.is_waiting or number in self.alarms or terms.expire_at_ns is not None:
             self.watch(order)
 
@@ -257,12 +250,12 @@ class State:
             self.ended[number] = order
             self.tallies.ended(order)
             del self.by_symbol[order.terms.symbol][number]
-            self.rest_of(order.terms.symbol, order.terms.side).drop(order)
+            self.resting.of(order.terms.symbol, order.terms.side).drop(order)
             del self.by_strategy[order.strategy][number]
 
     def _add(self, order: Order) -> None:
         self.by_symbol.setdefault(order.terms.symbol, {})[order.number] = order
-        self.rest_of(order.terms.symbol, order.terms.side).add(order)
+        self.resting.of(order.terms.symbol, order.terms.side).add(order)
         self.by_strategy.setdefault(order.strategy, {})[order.number] = order
 
     def _index(self, order: Order) -> None:

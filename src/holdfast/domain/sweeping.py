@@ -16,11 +16,12 @@ from holdfast.domain import requoting
 from holdfast.domain.attend import want_gone
 from holdfast.domain.exits import protects
 from holdfast.domain.inputs import CancelAll, ManageOrders
-from holdfast.domain.order import Order, Stage
+from holdfast.domain.order import Order
 from holdfast.domain.policies import StaleRules
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import ID_LENGTH_MAX, Condition
 from holdfast.domain.wanting import release
+from holdfast.domain.wish import Stage
 from holdfast.domain.work import NS_PER_MS, backoff_ns
 from holdfast.errors import InputError, UnknownSymbolError
 

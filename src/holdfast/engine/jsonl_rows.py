@@ -16,9 +16,10 @@ from msgspec import Struct
 
 from holdfast.clock import NS_PER_MS, iso
 from holdfast.domain import events as e
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution
 from holdfast.domain.values import PRECISION, ZERO, Status, plain, ratio, sub
+from holdfast.domain.wish import WishKind
 from holdfast.engine.masking import hidden, masked
 
 # Averages are shown to so many decimals; the exact figures are quantity and price.

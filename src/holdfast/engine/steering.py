@@ -24,10 +24,11 @@ from holdfast.domain.inputs import (
     StopFlatten,
     Tick,
 )
-from holdfast.domain.order import Order, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.reports import LookupResult
 from holdfast.domain.requests import Amount, check_text
 from holdfast.domain.values import TERMINAL, Status
+from holdfast.domain.wish import WishKind
 from holdfast.engine.halted import settled
 from holdfast.engine.masking import masked
 from holdfast.engine.placing import Placing

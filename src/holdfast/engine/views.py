@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from holdfast.domain.executions import Leg
 from holdfast.domain.fix_view import leaves_quantity, ord_status
-from holdfast.domain.order import Order, Stage
+from holdfast.domain.order import Order
 from holdfast.domain.positions import Position
 from holdfast.domain.reports import Execution
 from holdfast.domain.requests import OrderTerms
@@ -23,6 +23,7 @@ from holdfast.domain.values import (
     TimeInForce,
     ratio,
 )
+from holdfast.domain.wish import Stage
 
 _NO_FEES: Final[dict[str, Decimal]] = {}
 

@@ -16,8 +16,9 @@ from msgspec import Struct
 
 from holdfast.domain import events as e
 from holdfast.domain.desk import Desk
-from holdfast.domain.order import Order, Stage, WishKind
+from holdfast.domain.order import Order
 from holdfast.domain.values import Side, plain
+from holdfast.domain.wish import Stage, WishKind
 from holdfast.errors import JournalDamaged, JournalError
 from holdfast.journal.codec import decode
 from holdfast.journal.sqlite import SqliteJournal

@@ -93,7 +93,6 @@ async def execute_trade(
         return await _followed(manager, signal, placed, None, wait_s)
     if placed.contingency == _CLOSE:
         return await _closed(manager, signal, placed, wait_s)
-    placed = await manager.group(placed.group)
     if placed.entry is None:  # given again by its key, long after its entry was forgotten
         return _result(signal, "pending", group=placed)
     order = await manager.order(placed.entry.client_order_id)

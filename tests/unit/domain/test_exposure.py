@@ -286,7 +286,7 @@ def test_the_best_price_is_found_among_what_is_open() -> None:
     for price in ("99", "101", "100"):
         bench.opened(limit_price=price)
     bench.opened(order_type="stop_limit", stop_price="110", limit_price="111")
-    bids = bench.desk.state.rest_of("X", Side.BUY)
+    bids = bench.desk.state.resting.of("X", Side.BUY)
     assert best(bids) == 2
     bench.say("canceled", number=2)
     assert best(bids) == 3
@@ -313,6 +313,6 @@ def test_prices_of_orders_that_left_do_not_pile_up() -> None:
         bench.submit(limit_price="50")
         bench.answer(Refused(text="no"), number=number)
         bench.desk.rest()
-    bids = bench.desk.state.rest_of("X", Side.BUY)
+    bids = bench.desk.state.resting.of("X", Side.BUY)
     assert len(bids.orders) == 1
     assert len(bids._prices) < 100  # the memory itself is what this is about

@@ -8,7 +8,6 @@ import pytest
 from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
-from holdfast.domain.order import Stage
 from holdfast.domain.reports import (
     Accepted,
     NotSent,
@@ -20,6 +19,7 @@ from holdfast.domain.reports import (
 )
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import OrderType, Status, TimeInForce
+from holdfast.domain.wish import Stage
 from holdfast.errors import InputError
 from holdfast.testing.builders import DeskDriver, execution
 

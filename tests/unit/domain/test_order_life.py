@@ -9,10 +9,10 @@ from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.fix_view import leaves_quantity, ord_status
-from holdfast.domain.order import Stage, WishKind
 from holdfast.domain.reports import Accepted, NotSent, RefusalCode, Refused
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import Condition, OrdStatus, Status
+from holdfast.domain.wish import Stage, WishKind
 from holdfast.errors import (
     IdempotencyConflict,
     InputError,

@@ -7,9 +7,9 @@ import pytest
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder
-from holdfast.domain.order import Stage, WishKind
 from holdfast.domain.reports import Accepted, NotSent, RefusalCode, Refused, Unknown
 from holdfast.domain.values import Status
+from holdfast.domain.wish import Stage, WishKind
 from holdfast.errors import InputError, OrderCancellationError
 from holdfast.testing.builders import DeskDriver
 

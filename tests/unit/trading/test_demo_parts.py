@@ -10,10 +10,10 @@ import pytest
 from holdfast.brokers.paper import PaperBroker
 from holdfast.domain import events as e
 from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
-from holdfast.domain.order import WishKind
 from holdfast.domain.reports import Accepted, LookupResult, Outcome, Refused, Report, Unknown
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.values import OrderType, Side
+from holdfast.domain.wish import WishKind
 from holdfast.engine.views import OrderView
 from holdfast.errors import JournalError
 from holdfast.journal.sqlite import SqliteJournal

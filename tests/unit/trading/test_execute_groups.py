@@ -348,12 +348,15 @@ def test_a_bracket_is_found_by_its_key_after_its_entry_left_memory(
 ) -> None:
     """The entry is the one that filled, and there is no second one (scenario 96)."""
     monkeypatch.setattr("holdfast.domain.desk.ARCHIVE_SLACK", 1)
+    monkeypatch.setattr("holdfast.engine.turns.ARCHIVE_SLACK", 1)
 
     @virtual
     async def case() -> None:
         broker = ScriptedBroker()
         async with open_desk(broker, settings=Settings(finished_orders_max=1)) as manager:
-            await held(broker, manager)
+            bracket = await held(broker, manager)
+            broker.fill(f"{EPOCH}-main-g{bracket}.target.1", 10, "270")
+            await manager.wait_group(bracket)
             for price in range(100, 106):
                 other = signal(symbol="BTC-USD", quantity=1, order_type="limit", limit_price=price)
                 result = await execute_trade(manager, other)
