@@ -224,8 +224,9 @@ def _submit_entry(
         entry_number = desk.next_number + len(group.wanted)
         for slot in group.wanted:
             assert slot.exit is not None
-            leg = exit_terms(desk, group, slot.exit, _units(terms))
-            attached += (submit_member(desk, group, slot.role, leg, rides=entry_number),)
+            due = _units(terms)
+            leg = exit_terms(desk, group, slot.exit, due)
+            attached += (submit_member(desk, group, slot.role, leg, due=due, rides=entry_number),)
     number, now, settings = desk.next_number, desk.now_ns, desk.settings
     desk.out(
         e.OrderSubmitted(

@@ -76,6 +76,7 @@ def submit_exit(
             quote=quote,
             group=group.group if group is not None else 0,
             turn=group.slot(role).submits + 1 if group is not None else 0,
+            due=quantity if group is not None else None,
         )
     )
     return number

@@ -18,6 +18,20 @@ from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 
+def note(work: Work, order: Order, report_id: str, shown: Report | Snapshot) -> None:
+    """Record that a report was heard which changes nothing, so that its repeat is known."""
+    if report_id:
+        work.out(
+            e.ReportNoted(
+                at_ns=work.now_ns,
+                number=order.number,
+                report_id=report_id,
+                stamp_ns=shown.stamp_ns,
+                sequence=shown.sequence,
+            )
+        )
+
+
 def imply_acceptance(work: Work, order: Order, broker_order_id: str = "") -> None:
     """Record that the broker works the order, where later evidence shows it first."""
     if order.status is Status.NEW:
@@ -176,16 +190,7 @@ def end(
                 f"the broker says {word!r} of an order that is {order.status}",
                 order.number,
             )
-        if report_id:
-            work.out(
-                e.ReportNoted(
-                    at_ns=work.now_ns,
-                    number=order.number,
-                    report_id=report_id,
-                    stamp_ns=shown.stamp_ns,
-                    sequence=shown.sequence,
-                )
-            )
+        note(work, order, report_id, shown)
         return
     if how == "expired":
         kind: type[e.OrderExpired | e.OrderCanceled] = e.OrderExpired

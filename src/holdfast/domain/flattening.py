@@ -17,13 +17,13 @@ from holdfast.domain import sweeping
 from holdfast.domain.alerts import again_ns, raise_once
 from holdfast.domain.exit_orders import submit_exit
 from holdfast.domain.guard import FLAT, Closing
+from holdfast.domain.hours import retry_ns
 from holdfast.domain.inputs import Flatten, StopFlatten
 from holdfast.domain.order import Order
 from holdfast.domain.packing import ending
 from holdfast.domain.persons import check_person
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.requests import check_text
-from holdfast.domain.requoting import is_open
 from holdfast.domain.values import CONTEXT, ZERO, Side, Status, add, mul, sub
 from holdfast.domain.wish import WishKind
 from holdfast.domain.work import NS_PER_MS, backoff_ns
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 FLATTEN_STUCK: Final = "FLATTEN_STUCK"
 # A flattening that takes longer wants a person.
 STUCK_AFTER_MS: Final = 30_000
-# A closed market opens no sooner for being asked more often.
-CLOSED_RETRY_MS: Final = 60_000
 # An exit with a limit price that has not traded by then gets another price.
 LIMIT_PATIENCE_MS: Final = 5_000
 _CUT_SHORT: Final = frozenset({Status.CANCELED, Status.EXPIRED})
@@ -279,8 +277,7 @@ def _next_exit_ns(desk: "Desk", symbol: str, closing: Closing) -> int:
     if last.code != RefusalCode.MARKET_CLOSED:
         tries = 0 if last.filled_quantity else closing.tries - 1
         return last.completed_ns + backoff_ns(desk, f"{FLAT}.{symbol}", tries)
-    retry_ns = CLOSED_RETRY_MS * NS_PER_MS
-    return retry_ns + (last.completed_ns if is_open(desk, symbol) else desk.now_ns)
+    return retry_ns(desk, symbol, last.completed_ns)
 
 
 def _alert(desk: "Desk", symbol: str, active: list[Order], held: Decimal) -> int:

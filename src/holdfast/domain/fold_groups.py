@@ -11,7 +11,6 @@ from holdfast.domain.group import (
     FIRST,
     HISTORY_MAX,
     PHASES,
-    REPEATS_APART_NS,
     STOP,
     TARGET,
     Cause,
@@ -107,7 +106,7 @@ def change_exit(group: Group, event: e.GroupExitChanged) -> None:
     """Want something else of a role, or nothing any more; what failed before is forgotten."""
     slot = _slot(group, event.role)
     slot.exit, slot.failures, slot.text = event.exit, 0, ""
-    slot.mark, slot.repeats = None, 0
+    slot.tried_ns = slot.repeats = 0
 
 
 def skip_time(group: Group, down_ns: int) -> None:
@@ -117,8 +116,8 @@ def skip_time(group: Group, down_ns: int) -> None:
     group.naked_ns += down_ns if group.naked_ns else 0
 
 
-def join(group: Group, order: Order) -> None:
-    """Make a new order a member."""
+def join(group: Group, order: Order, due: Decimal | None) -> None:
+    """Make a new order a member, with which its role is to come to what is due."""
     group.live.append(order.number)
     group.orders.append(order.number)
     del group.orders[:-MEMBERS_MAX]
@@ -126,15 +125,16 @@ def join(group: Group, order: Order) -> None:
         group.entry = order.number
     else:
         _slot(group, order.role).submits += 1
-        note_try(group, order.role, order.created_ns)
+        note_try(group, order.role, due, order.created_ns)
 
 
-def note_try(group: Group, role: str, at_ns: int) -> None:
-    """Count a request for a role that repeats the last one, as far as the group's figures tell."""
-    slot, figure = _slot(group, role), sub(sub(group.entered, group.exited), group.written_off)
-    is_repeat = slot.mark == figure and at_ns - slot.tried_ns < REPEATS_APART_NS
-    slot.repeats = slot.repeats + 1 if is_repeat else 0
-    slot.mark, slot.tried_ns = figure, at_ns
+def note_try(group: Group, role: str, due: Decimal | None, at_ns: int) -> None:
+    """Count a request for a role that repeats the last one: for as much, at the same prices."""
+    slot = _slot(group, role)
+    slot.repeats = slot.repeats + 1 if slot.repeats_at(due, at_ns) is not None else 0
+    if slot.is_shut:
+        slot.resumed_ns = at_ns
+    slot.mark, slot.tried_ns = due, at_ns
 
 
 def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: int) -> None:

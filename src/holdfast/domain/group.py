@@ -130,8 +130,9 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     `submits` counts the orders that were sent for it. `failures` are those in a row that the
     broker never took, the last at `failed_ns`; `closed_ns` is when one was last refused because the
-    market is closed, which is no failure. `repeats` counts requests that followed one another while
-    the group's figures stood at `mark`, the last at `tried_ns`.
+    market is closed, which is no failure, and `resumed_ns` when it was tried again after that.
+    `repeats` counts requests that followed one another soon and for the same prices, until it comes
+    to the quantity `mark`; the last was at `tried_ns`.
     """
 
     role: str
@@ -140,10 +141,22 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
     failures: int = 0
     failed_ns: int = 0
     closed_ns: int = 0
+    resumed_ns: int = 0
     text: str = ""
     mark: Decimal | None = None
     repeats: int = 0
     tried_ns: int = 0
+
+    @property
+    def is_shut(self) -> bool:
+        """Tell whether nothing was tried since the market was said to be closed."""
+        return self.closed_ns > 0 and self.closed_ns >= self.tried_ns
+
+    def repeats_at(self, due: Decimal | None, now_ns: int) -> int | None:
+        """Return how often a request for so much would repeat others; None for the first one."""
+        if not self.tried_ns or self.mark != due or now_ns - self.tried_ns >= REPEATS_APART_NS:
+            return None
+        return self.repeats
 
 
 class Moment(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

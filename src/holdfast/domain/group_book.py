@@ -67,7 +67,7 @@ class GroupBook:
     def joined(self, order: Order, event: e.OrderSubmitted) -> None:
         """Take a new order into its group."""
         group = self.groups[event.group]
-        fold_groups.join(group, order)
+        fold_groups.join(group, order, event.due)
         self.stir(group.symbol)
 
     def follow(self, order: Order, event: e.AnyEvent, before: Decimal, *, doubted: bool) -> None:
@@ -81,7 +81,7 @@ class GroupBook:
         elif isinstance(event, e.OrderAccepted):
             fold_groups.note_acceptance(group, order)
         elif isinstance(event, e.ReplaceRequested) and order.role != "entry":
-            fold_groups.note_try(group, order.role, event.at_ns)
+            fold_groups.note_try(group, order.role, event.due, event.at_ns)
         self._index(group)
 
     def traded(self, order: Order, before: Decimal, after: Decimal) -> None:

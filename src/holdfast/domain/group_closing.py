@@ -15,6 +15,7 @@ from holdfast.domain.exposure import is_exit
 from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
 from holdfast.domain.group import ENTRY, EXIT, UNDO, Group, Phase
 from holdfast.domain.group_pace import next_try_ns
+from holdfast.domain.hours import is_open, look_ns
 from holdfast.domain.legs import cancel, earliest, level, members
 from holdfast.domain.order import Order
 from holdfast.domain.shares import closable, exits_of, in_lots, room
@@ -61,6 +62,10 @@ def flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
     live = members(desk, group)
     exits = [order for order in live if order.role == EXIT]
     rest = [order for order in live if order.role != EXIT]
+    if not exits and not is_open(desk, group.symbol):
+        # Until the market opens nothing can be closed, and what protects it stands.
+        entries = [order for order in rest if order.role == ENTRY]
+        return earliest(cancel(desk, entries, "its group is closed"), look_ns(desk, group.symbol))
     again_ns = earliest(cancel(desk, rest, f"flattened: {group.reason}"), _age_out(desk, exits))
     again_ns = earliest(again_ns, _warn_of_long(desk, group, due))
     if sum((order.open_quantity for order in exits), ZERO) > due:
@@ -122,7 +127,7 @@ def _age_out(desk: "Desk", exits: list[Order]) -> int | None:
 
 def _send(desk: "Desk", group: Group, role: str, side: Side, quantity: Decimal) -> int:
     """Send an order at the market if it is time to; return when to look again."""
-    try_ns = next_try_ns(desk, group, group.slot(role))
+    try_ns = next_try_ns(desk, group, group.slot(role), quantity)
     if not desk.memo.reconciled:
         try_ns = desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS
     if desk.now_ns >= try_ns:

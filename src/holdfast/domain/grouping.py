@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
+from holdfast.domain.aftermath import follow_trades
 from holdfast.domain.alerts import raise_once
-from holdfast.domain.flattening import CLOSED_RETRY_MS
 from holdfast.domain.group import (
     PHASES,
     STOP,
@@ -28,25 +28,24 @@ from holdfast.domain.group import (
     is_final,
 )
 from holdfast.domain.group_closing import LOOK_AGAIN_MS, flatten, undoable, wind_up
-from holdfast.domain.group_pace import REPEATS_MAX, failures_now
+from holdfast.domain.group_pace import does_not_last, failures_now
+from holdfast.domain.hours import age_ns, is_open, look_ns
 from holdfast.domain.legs import (
     OURS,
     cancel,
     covered,
     earliest,
+    is_halted,
     is_pairing,
     is_unclear,
     level,
     members,
     placeable,
 )
-from holdfast.domain.order import Order
-from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
-from holdfast.domain.requoting import age_ns, is_open
-from holdfast.domain.shares import shares, shortages, stakes, surpluses
+from holdfast.domain.shares import shares, shortages, stakes
 from holdfast.domain.trailing import trail
-from holdfast.domain.values import ZERO, neg
+from holdfast.domain.values import ZERO
 from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS
 
@@ -56,16 +55,13 @@ if TYPE_CHECKING:
 UNPROTECTED: Final = "UNPROTECTED"
 TARGET_REFUSED: Final = "TARGET_REFUSED"
 EXCESS: Final = "EXCESS"
-GROUP_FORGOTTEN: Final = "GROUP_FORGOTTEN"
 # No group goes through more phases than this in one look.
 PHASES_PER_LOOK_MAX: Final = 8
 
 
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
-    for event in desk.news():
-        if isinstance(event, TRADES):
-            _follow_trade(desk, event)
+    follow_trades(desk, desk.news())
     book, due = desk.state.groups, desk.memo.group_ns
     if not book.stirred and not due:
         return
@@ -78,32 +74,6 @@ def settle(desk: "Desk") -> None:
     book.stirred.clear()
     for symbol in sorted(stirred):
         control(desk, symbol)
-
-
-def _follow_trade(desk: "Desk", event: e.OrderFilled | e.ExecutionCorrected) -> None:
-    """See to what a trade leaves behind beside the groups that it is a part of."""
-    order = desk.order(event.number)
-    if order is None:
-        return
-    sweep_orphans(desk, order.terms.symbol)
-    group = desk.state.groups.get(order.group) if order.group else None
-    if order.group and group is None:
-        _tell_forgotten(desk, order)
-    if isinstance(event, e.ExecutionCorrected) and (group is None or group.contingency == "close"):
-        _give_back(desk, order)
-
-
-def _tell_forgotten(desk: "Desk", order: Order) -> None:
-    """A trade may be told so late that nobody remembers the group which it belongs to."""
-    symbol = order.terms.symbol
-    text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
-    raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
-
-
-def _give_back(desk: "Desk", busted: Order) -> None:
-    """What others closed comes back where their trade is undone: whoever owed it owes it again."""
-    for number, quantity in surpluses(desk, busted.terms.symbol, busted.terms.side).items():
-        desk.out(e.GroupReduced(at_ns=desk.now_ns, group=number, quantity=neg(quantity)))
 
 
 def due_ns(desk: "Desk") -> int | None:
@@ -223,7 +193,7 @@ def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str]
     failures = failures_now(desk, group, guard)
     if failures >= attempts_max and not waits:
         return Cause.REFUSED, f"its {guard.role} failed {failures} times: {guard.text}"
-    if guard.repeats >= REPEATS_MAX and not waits:
+    if does_not_last(desk, guard, due) and not waits:
         return Cause.REFUSED, f"its {guard.role} does not last: {guard.text}"
     end_ns = _deadline_ns(desk, group)
     if end_ns is not None and desk.now_ns >= end_ns:
@@ -232,17 +202,22 @@ def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str]
 
 
 def _deadline_ns(desk: "Desk", group: Group) -> int | None:
-    """Return until when what is owed must be covered; None while nobody can tell what works."""
+    """Return until when what is owed must be covered; None while nobody can tell what works, and
+    while nothing can be done: the market is closed, or halted what would cover it.
+    """
     guard = group.guard
     if guard is None or not is_open(desk, group.symbol):
         return None
-    if any(is_unclear(desk, order) for order in members(desk, group, guard.role)):
+    guards = members(desk, group, guard.role)
+    if any(is_unclear(desk, order) for order in guards) or is_halted(guards):
         return None
     since_ns = max(group.since_ns, group.heard_ns, group.proved_ns)
     most_ns = desk.settings.policies.groups.unprotected_max_ms * NS_PER_MS
     trades = group.proved_ns > 0 and guard.closed_ns <= group.proved_ns + most_ns
     if guard.closed_ns and not trades:
-        since_ns = max(since_ns, guard.closed_ns + CLOSED_RETRY_MS * NS_PER_MS)
+        if guard.is_shut:
+            return None
+        since_ns = max(since_ns, guard.resumed_ns)
     return desk.now_ns + most_ns - age_ns(desk, group.symbol, since_ns)
 
 
@@ -305,14 +280,20 @@ def _act(desk: "Desk", group: Group, due: Decimal) -> int | None:
     elif group.phase in {Phase.PROTECTING, Phase.PROTECTED}:
         looks += [_end_entry(desk, group), _protect(desk, group, due)]
         if group.phase is Phase.PROTECTING:
-            wait_ms = LOOK_AGAIN_MS if is_open(desk, group.symbol) else CLOSED_RETRY_MS
-            looks.append(_deadline_ns(desk, group) or desk.now_ns + wait_ms * NS_PER_MS)
+            looks.append(_deadline_ns(desk, group) or _look_again_ns(desk, group))
             looks.append(_warn_of_bare(desk, group, due))
     elif group.phase is Phase.FLATTENING:
         looks.append(flatten(desk, group, due))
     else:
         looks.append(wind_up(desk, group))
     return earliest(*looks)
+
+
+def _look_again_ns(desk: "Desk", group: Group) -> int:
+    """Return when to look at what no clock runs for: soon, or as its market opens."""
+    if not is_open(desk, group.symbol) or (group.guard is not None and group.guard.is_shut):
+        return look_ns(desk, group.symbol)
+    return desk.now_ns + LOOK_AGAIN_MS * NS_PER_MS
 
 
 def _warn_of_bare(desk: "Desk", group: Group, due: Decimal) -> int | None:
@@ -324,7 +305,7 @@ def _warn_of_bare(desk: "Desk", group: Group, due: Decimal) -> int | None:
         return group.naked_ns + most_ns
     text = (
         f"group {group.group} has {covered(desk, group)} of {due} {group.symbol} covered, and "
-        "the market is closed or the broker does not answer; it goes on, look at the broker"
+        "the market is closed or halted, or the broker does not answer; it goes on, look there"
     )
     raise_once(desk, UNPROTECTED, text, group.symbol)
     return None

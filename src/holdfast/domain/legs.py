@@ -23,7 +23,7 @@ from holdfast.domain.group_pace import may_try, next_try_ns
 from holdfast.domain.order import Order
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.shares import in_lots
-from holdfast.domain.values import ZERO, OrderType, Status, TimeInForce, add, sub
+from holdfast.domain.values import ZERO, Condition, OrderType, Status, TimeInForce, add, sub
 from holdfast.domain.wish import WishKind
 from holdfast.domain.work import NS_PER_MS
 
@@ -108,17 +108,21 @@ def exit_terms(desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal)
     )
 
 
-def submit_member(
+def submit_member(  # noqa: PLR0913 - one argument per field, all by name
     desk: "Desk",
     group: Group,
     role: str,
     terms: OrderTerms,
     *,
+    due: Decimal,
     link: str = "",
     attached: tuple[int, ...] = (),
     rides: int = 0,
 ) -> int:
-    """Send an exit of a group, or let it ride with another order; return its number."""
+    """Send an exit of a group, or let it ride with another order; return its number.
+
+    With it the role comes to what is `due`.
+    """
     now, settings, number = desk.now_ns, desk.settings, desk.next_number
     desk.out(
         e.OrderSubmitted(
@@ -133,6 +137,7 @@ def submit_member(
             reducing=True,
             group=group.group,
             turn=group.slot(role).submits + 1,
+            due=due,
             twin=role == TARGET and bool(members(desk, group, STOP)),
             link=link,
             attached=attached,
@@ -165,6 +170,11 @@ def is_unclear(desk: "Desk", order: Order) -> bool:
     return is_doubtful(order) or (carrier is not None and is_doubtful(carrier))
 
 
+def is_halted(guards: list[Order]) -> bool:
+    """Tell whether the market has suspended what would protect."""
+    return any(one.is_working and one.condition is Condition.SUSPENDED for one in guards)
+
+
 def is_linked(order: Order) -> bool:
     """Tell whether the broker ties an exit to others."""
     return bool(order.rides or order.link)
@@ -194,11 +204,11 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
     if have < due:
         whole = len(live) >= LEGS_MAX
         missing = due if whole else sub(due, have)
-        return _place(desk, group, slot, missing, attempts_max)
+        return _place(desk, group, slot, missing, due, attempts_max)
     if unfit:
         sure = _sum(guards(desk, order) for order in fit)
         return cancel(desk, unfit, "its group wants another price") if sure >= due else None
-    return _shrink(desk, group, slot, fit, sub(have, due))
+    return _shrink(desk, group, slot, fit, due)
 
 
 def _sum(amounts: Iterable[Decimal]) -> Decimal:
@@ -242,11 +252,11 @@ def _replace(desk: "Desk", group: Group, slot: Slot, order: Order, due: Decimal)
     changes = price_changes(order, slot.exit)
     if order.open_quantity != due:
         changes["quantity"] = add(order.claimed_quantity, due)
-    try_ns = next_try_ns(desk, group, slot)
+    try_ns = next_try_ns(desk, group, slot, due)
     if changes and desk.now_ns < try_ns:
         return try_ns
     if changes:
-        request_replace(desk, order, changes)
+        request_replace(desk, order, changes, due)
     return None
 
 
@@ -260,8 +270,8 @@ def price_changes(order: Order, wanted: ExitTerms) -> dict[str, Decimal]:
     }
 
 
-def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> None:
-    """Ask for other terms of a member; its group answers for them."""
+def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal], due: Decimal) -> None:
+    """Ask for other terms of a member, whose role comes to what is due by them."""
     desk.out(
         e.ReplaceRequested(
             at_ns=desk.now_ns,
@@ -271,6 +281,7 @@ def request_replace(desk: "Desk", order: Order, changes: dict[str, Decimal]) -> 
             quantity=changes.get("quantity"),
             limit_price=changes.get("limit_price"),
             stop_price=changes.get("stop_price"),
+            due=due,
         )
     )
     desk.touch(order.number)
@@ -283,22 +294,22 @@ def has_price(desk: "Desk", wanted: ExitTerms) -> bool:
 
 
 def _place(
-    desk: "Desk", group: Group, slot: Slot, quantity: Decimal, attempts_max: int
+    desk: "Desk", group: Group, slot: Slot, quantity: Decimal, due: Decimal, attempts_max: int
 ) -> int | None:
-    try_ns = may_try(desk, group, slot, attempts_max)
+    """Place what is missing of a role, or is to take the place of others; return when to look."""
+    try_ns = may_try(desk, group, slot, due, attempts_max)
     quantity = in_lots(desk, group.symbol, quantity)
     if try_ns is None or not quantity or slot.exit is None or not has_price(desk, slot.exit):
         return None
     if try_ns > desk.now_ns:
         return try_ns
-    submit_member(desk, group, slot.role, exit_terms(desk, group, slot.exit, quantity))
+    submit_member(desk, group, slot.role, exit_terms(desk, group, slot.exit, quantity), due=due)
     return None
 
 
-def _shrink(
-    desk: "Desk", group: Group, slot: Slot, live: list[Order], excess: Decimal
-) -> int | None:
+def _shrink(desk: "Desk", group: Group, slot: Slot, live: list[Order], due: Decimal) -> int | None:
     """Take away what is too much: whole orders as far as that goes, then one gets smaller."""
+    excess = sub(_sum(order.open_quantity for order in live), due)
     if excess < desk.lot(group.symbol):
         return None
     for order in live:
@@ -307,7 +318,7 @@ def _shrink(
     for order in live:
         if desk.capabilities.native_replace and not order.replace_refusals and order.is_working:
             left = sub(order.open_quantity, excess)
-            request_replace(desk, order, {"quantity": add(order.claimed_quantity, left)})
+            request_replace(desk, order, {"quantity": add(order.claimed_quantity, left)}, due)
             return None
     largest = max(live, key=lambda order: order.open_quantity)
-    return _place(desk, group, slot, sub(largest.open_quantity, excess), 0)
+    return _place(desk, group, slot, sub(largest.open_quantity, excess), due, 0)

@@ -17,7 +17,8 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     through as an exit, `forced` that the caller overruled a limit. `role` tells what a policy made
     it for, `succeeds` whose remainder it takes over. `quote` is the one that its checks used.
 
-    A member of a `group` is the `turn`-th order of its role there, which names it on the wire.
+    A member of a `group` is the `turn`-th order of its role there, which names it on the wire; with
+    it the role was to come to what was `due`.
     `twin` says that another exit of its group is for the same units. With `link` the orders
     `attached` go out in the same call; such an order names in `rides` the one that it goes with.
     """
@@ -36,6 +37,7 @@ class OrderSubmitted(Event, frozen=True, kw_only=True, tag="order_submitted"):
     quote: Quote | None = None
     group: int = 0
     turn: int = 0
+    due: Decimal | None = None
     twin: bool = False
     link: str = ""
     attached: tuple[int, ...] = ()

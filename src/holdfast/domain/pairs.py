@@ -109,7 +109,7 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
     wrong = [order for order in live if not _has_price(group, order)]
     if any(_waits_for_entry(desk, pair) for pair in pairs):
         movable = wrong if _can_move(desk, wrong) else []
-        moves_ns = earliest(*[_move(desk, group, order) for order in movable])
+        moves_ns = earliest(*[_move(desk, group, order, due) for order in movable])
         entry = desk.state.order(group.entry)
         if entry is not None and due < sub(group.entered, group.exited):
             return cancel(desk, [entry], "less is held than its exits would close")
@@ -130,7 +130,7 @@ def level_pairs(desk: "Desk", group: Group, due: Decimal, attempts_max: int) -> 
         if have > due or (wrong and not _can_move(desk, wrong)):
             return _after_grace(desk, group, unwanted)
     if wrong:
-        return earliest(*[_move(desk, group, order) for order in wrong])
+        return earliest(*[_move(desk, group, order, due) for order in wrong])
     return _fill_up(desk, group, live, due, attempts_max)
 
 
@@ -146,7 +146,7 @@ def _fill_up(
         desk.memo.odd_ns.pop(group.group, None)
     rest = {slot.role: max(sub(due, _size(live, slot.role)), ZERO) for slot in group.wanted}
     if is_pairing(desk, group):
-        return _add_pair(desk, group, rest[STOP], attempts_max)
+        return _add_pair(desk, group, rest[STOP], due, attempts_max)
     return earliest(
         *[
             level(desk, group, slot, rest[slot.role], attempts_max)
@@ -221,14 +221,14 @@ def _can_move(desk: "Desk", orders: list[Order]) -> bool:
     return able and all(order.is_working and not order.replace_refusals for order in orders)
 
 
-def _move(desk: "Desk", group: Group, order: Order) -> int | None:
+def _move(desk: "Desk", group: Group, order: Order, due: Decimal) -> int | None:
     slot = group.slot(order.role)
     assert slot.exit is not None
-    changes, try_ns = price_changes(order, slot.exit), next_try_ns(desk, group, slot)
+    changes, try_ns = price_changes(order, slot.exit), next_try_ns(desk, group, slot, due)
     if changes and desk.now_ns < try_ns:
         return try_ns
     if changes:
-        request_replace(desk, order, changes)
+        request_replace(desk, order, changes, due)
     return None
 
 
@@ -301,27 +301,29 @@ def _shrank(desk: "Desk", order: Order) -> bool:
     return order.open_quantity < left
 
 
-def _add_pair(desk: "Desk", group: Group, quantity: Decimal, attempts_max: int) -> int | None:
+def _add_pair(
+    desk: "Desk", group: Group, quantity: Decimal, due: Decimal, attempts_max: int
+) -> int | None:
     """Place another pair, or the stop alone where the broker takes no target."""
     quantity = in_lots(desk, group.symbol, quantity)
     stop, target = group.slot(STOP), group.slot(TARGET)
     if not quantity:
         return None
     alone = failures_now(desk, group, target) >= attempts_max
-    try_ns = may_try(desk, group, stop, attempts_max)
+    try_ns = may_try(desk, group, stop, due, attempts_max)
     if not alone:
-        try_ns = max(try_ns or 0, next_try_ns(desk, group, target))
+        try_ns = max(try_ns or 0, next_try_ns(desk, group, target, due))
     if try_ns is None or try_ns > desk.now_ns:
         return try_ns
     assert stop.exit is not None
     assert target.exit is not None
     protection = exit_terms(desk, group, stop.exit, quantity)
     if alone:
-        submit_member(desk, group, STOP, protection)
+        submit_member(desk, group, STOP, protection, due=due)
         return None
-    rider = submit_member(desk, group, STOP, protection, rides=desk.next_number + 1)
+    rider = submit_member(desk, group, STOP, protection, due=due, rides=desk.next_number + 1)
     profit = exit_terms(desk, group, target.exit, quantity)
-    submit_member(desk, group, TARGET, profit, link="oco", attached=(rider,))
+    submit_member(desk, group, TARGET, profit, due=due, link="oco", attached=(rider,))
     return None
 
 

@@ -21,6 +21,7 @@ from holdfast.domain.facts import (
     end_broker_order,
     imply_acceptance,
     meet,
+    note,
     restate_by,
     show_alive,
     unknown,
@@ -45,7 +46,7 @@ def absorb(work: Work, order: Order, report: Report) -> None:
     leg = order.find_leg(report.broker_order_id)
     news = leg.news(report.stamp_ns, report.sequence) if leg is not None else None
     if news is not None and news < 0:
-        _note(work, order, report, report_id)
+        note(work, order, report_id, report)
         if report.kind in _ENDS and not order.is_terminal:
             work.look_up(order, f"{report.kind}, it was said, before what is known")
         return
@@ -75,26 +76,13 @@ def _report_id(report: Report) -> str:
     return f"{report.sequence or report.stamp_ns}.{content}"
 
 
-def _note(work: Work, order: Order, report: Report, report_id: str) -> None:
-    if report_id:
-        work.out(
-            e.ReportNoted(
-                at_ns=work.now_ns,
-                number=order.number,
-                report_id=report_id,
-                stamp_ns=report.stamp_ns,
-                sequence=report.sequence,
-            )
-        )
-
-
 def _pending(kind: WishKind) -> Callable[[Work, Order, Report, str], None]:
     def absorbed(work: Work, order: Order, report: Report, report_id: str) -> None:
         imply_acceptance_unless_submit(work, order, kind, report.broker_order_id)
         restate_by(work, order, report)
         wish = _named(order, report, kind)
         if wish is None:
-            _note(work, order, report, report_id)
+            note(work, order, report_id, report)
             return
         acknowledge(work, order, wish, report_id, report.stamp_ns, report.sequence)
 
@@ -144,7 +132,7 @@ def _working(condition: Condition) -> Callable[[Work, Order, Report, str], None]
         imply_acceptance(work, order, report.broker_order_id)
         restate_by(work, order, report)
         if order.is_terminal or order.condition in {condition, Condition.ABANDONED}:
-            _note(work, order, report, report_id)
+            note(work, order, report_id, report)
             return
         work.out(
             e.ConditionChanged(
@@ -164,12 +152,12 @@ def _rejected(work: Work, order: Order, report: Report, report_id: str) -> None:
     """A rejection applies only while the submit is unanswered; a repeat's rejection is not it."""
     submit = order.wish(0)
     if order.status is not Status.NEW or submit is None:
-        _note(work, order, report, report_id)
+        note(work, order, report_id, report)
         if not order.is_terminal and report.code is not RefusalCode.DUPLICATE_ID:
             work.look_up(order, "a rejection after its acceptance")
         return
     if report.code is RefusalCode.DUPLICATE_ID:
-        _note(work, order, report, report_id)
+        note(work, order, report_id, report)
         unknown(work, order, submit, f"refused as a duplicate: {report.text}", duplicate=True)
         return
     work.out(
@@ -221,7 +209,7 @@ def _replaced(work: Work, order: Order, report: Report, report_id: str) -> None:
         confirm_replace(work, order, None, report, report_id)
     else:
         restate_by(work, order, report)
-        _note(work, order, report, report_id)
+        note(work, order, report_id, report)
 
 
 def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> None:
@@ -244,7 +232,7 @@ def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> 
     leg = order.find_leg(report.broker_order_id)
     of_earlier = bool(report.broker_order_id) and leg is not order.leg
     if wish is None or wish.kind is WishKind.SUBMIT or of_earlier:
-        _note(work, order, report, report_id)
+        note(work, order, report_id, report)
     else:
         work.out(
             e.WishRefused(
@@ -261,7 +249,7 @@ def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> 
 
 
 def _status(work: Work, order: Order, report: Report, report_id: str) -> None:
-    _note(work, order, report, report_id)
+    note(work, order, report_id, report)
 
 
 _MONEY: Final[dict[ReportKind, Callable[[Work, Order, Report], None]]] = {

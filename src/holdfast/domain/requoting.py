@@ -19,6 +19,7 @@ from holdfast.domain.attend import request_cancel
 from holdfast.domain.days import is_over, turn_day
 from holdfast.domain.exits import closable_by, only_closes
 from holdfast.domain.exposure import is_exit
+from holdfast.domain.hours import is_open
 from holdfast.domain.inputs import Quoted, Replace
 from holdfast.domain.order import Order
 from holdfast.domain.pricing import peg_price
@@ -26,7 +27,6 @@ from holdfast.domain.quotes import Quote, fresh_quote, priced
 from holdfast.domain.refusals import record_refusal
 from holdfast.domain.replacing import check_change
 from holdfast.domain.requests import OrderTerms
-from holdfast.domain.sessions import Session
 from holdfast.domain.values import ZERO, Condition, Status, amount, mul, sub
 from holdfast.domain.work import NS_PER_MS, anomaly
 from holdfast.errors import AmountError, OrderRefused
@@ -86,28 +86,6 @@ def pegged(desk: "Desk") -> list[Order]:
     """Return the orders that follow a price or that a successor is due for, oldest first."""
     followers = desk.state.pegged.values()
     return [order for _, order in sorted(pair for each in followers for pair in each.items())]
-
-
-def session_of(desk: "Desk", symbol: str) -> Session | None:
-    """Return the trading hours of a symbol; None for round the clock."""
-    instrument = desk.instruments.get(symbol)
-    name = instrument.session if instrument is not None else ""
-    return desk.settings.policies.sessions.get(name)
-
-
-def is_open(desk: "Desk", symbol: str) -> bool:
-    """Tell whether a symbol trades now."""
-    session = session_of(desk, symbol)
-    return session is None or session.is_open(desk.wall_ns)
-
-
-def age_ns(desk: "Desk", symbol: str, since_ns: int) -> int:
-    """Return the trading time since a moment of desk time."""
-    session = session_of(desk, symbol)
-    if session is None:
-        return desk.now_ns - since_ns
-    offset_ns = desk.state.stored.wall_offset_ns
-    return session.open_ns(since_ns + offset_ns, desk.wall_ns)
 
 
 def _move(desk: "Desk", order: Order) -> None:

@@ -18,6 +18,7 @@ NS_PER_S: Final = 1_000_000_000
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 # Days that are looked at one by one; between moments further apart all is long overdue.
 DAYS_MAX: Final = 400
+WEEK_NS: Final = 7 * 86_400 * NS_PER_S
 
 
 class Session(Struct, frozen=True, gc=False, kw_only=True):
@@ -42,6 +43,11 @@ class Session(Struct, frozen=True, gc=False, kw_only=True):
     def is_open(self, wall_ns: int) -> bool:
         """Tell whether the session is open at a moment."""
         return any(begin <= wall_ns < end for begin, end in self._spans(wall_ns, wall_ns + 1))
+
+    def next_open_ns(self, wall_ns: int) -> int:
+        """Return when the session opens next, after a moment."""
+        spans = self._spans(wall_ns, wall_ns + WEEK_NS)
+        return min(begin for begin, _ in spans if begin > wall_ns)
 
     def open_ns(self, since_ns: int, until_ns: int) -> int:
         """Return how much trading time lies between two moments, in nanoseconds."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from holdfast.domain.exposure import is_exit
 from holdfast.domain.group import ENTRY, EXIT, Group, Phase
 from holdfast.domain.group_pace import next_try_ns
+from holdfast.domain.hours import is_open
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
 from holdfast.domain.values import ZERO, OrderType, Side, add, neg, sub
@@ -168,7 +169,10 @@ def _takes_place(desk: "Desk", group: Group) -> bool:
     """
     if rests(desk, group):
         return False
-    return bool(group.live) or desk.now_ns >= next_try_ns(desk, group, group.slot(EXIT))
+    if group.live:
+        return True
+    may_go = desk.now_ns >= next_try_ns(desk, group, group.slot(EXIT))
+    return may_go and is_open(desk, group.symbol)
 
 
 def rests(desk: "Desk", group: Group) -> bool:

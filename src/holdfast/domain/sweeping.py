@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
-from holdfast.domain import requoting
+from holdfast.domain import hours, requoting
 from holdfast.domain.attend import want_gone
 from holdfast.domain.exits import protects
 from holdfast.domain.inputs import CancelAll, ManageOrders
@@ -168,8 +168,8 @@ def _stale(desk: "Desk") -> Iterator[tuple[Order, str]]:
             continue
         symbol = order.terms.symbol
         if symbol not in open_now:
-            open_now[symbol] = requoting.is_open(desk, symbol)
-        age_ns = requoting.age_ns(desk, symbol, began_ns) if open_now[symbol] else 0
+            open_now[symbol] = hours.is_open(desk, symbol)
+        age_ns = hours.age_ns(desk, symbol, began_ns) if open_now[symbol] else 0
         if age_ns > limit_ns:
             tenths = age_ns // 100_000_000
             yield order, f"stale: {tenths // 10}.{tenths % 10} s"

@@ -24,7 +24,8 @@ class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
 class ReplaceRequested(Event, frozen=True, kw_only=True, tag="replace_requested"):
     """Somebody wants other terms; None leaves a term as it is. `WishSent` follows in its turn.
 
-    `opens` says that an order let through as an exit could then do more than close.
+    `opens` says that an order let through as an exit could then do more than close. `due` is what
+    the role of a group's member was to come to with it.
     """
 
     number: int
@@ -34,6 +35,7 @@ class ReplaceRequested(Event, frozen=True, kw_only=True, tag="replace_requested"
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
     opens: bool = False
+    due: Decimal | None = None
 
 
 class WishSent(Event, frozen=True, kw_only=True, tag="wish_sent"):

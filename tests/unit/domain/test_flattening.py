@@ -11,11 +11,11 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, SubmitOrder
 from holdfast.domain.flattening import (
-    CLOSED_RETRY_MS,
     FLATTEN_STUCK,
     LIMIT_PATIENCE_MS,
     STUCK_AFTER_MS,
 )
+from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.inputs import (
     Connected,
     EngageKillSwitch,

@@ -3,7 +3,7 @@
 import pytest
 
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.flattening import CLOSED_RETRY_MS
+from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.inputs import CloseGroup, Replace, Resolve
 from holdfast.domain.order import Order
 from holdfast.domain.policies import GroupRules

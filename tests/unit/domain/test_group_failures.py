@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.flattening import CLOSED_RETRY_MS, LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.inputs import Cancel, CloseGroup
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import GroupRules, Limits, Policies

@@ -118,6 +118,37 @@ def test_a_trade_of_its_own_that_is_taken_back_gives_nothing_back_for_others() -
     assert bench.group().written_off == 1
 
 
+@pytest.mark.parametrize("told", [1, 3])
+@pytest.mark.parametrize("kind", ["brackets", "brackets_and_pairs", "late_brackets"])
+def test_an_entry_told_after_its_exit_gives_back_what_another_group_lost(
+    kind: str, told: int
+) -> None:
+    """One bracket's exit seems to have closed the units of another that somebody closes: they are
+    there again once the entry behind that exit is told, and are closed (92, 100, P6).
+    """
+    bench = BrokeredDesk(BROKER_KINDS[kind])
+    bench.bracket()
+    bench.bracket()
+    bench.fill("entry", 3, group=2)
+    bench.is_deaf = True
+    bench.fill("entry", 3)
+    bench.is_deaf = False
+    bench.fill("target", told, 110)
+    bench.ask(CloseGroup(group=2, by="ann", reason="out"))
+    if told < 3:
+        bench.fill("exit", 3 - told, group=2)
+    bench.advance(2_000)
+    assert (bench.position().quantity, bench.truth()) == (0, 3)
+    bench.reconcile()
+    bench.advance(5_000)
+    assert bench.working(2) == {"exit": told}
+    bench.fill("exit", told, group=2)
+    bench.advance(30_000)
+    assert (bench.working(2), bench.group(2).phase) == ({}, "closed")
+    guarded = {"stop": 3 - told, "target": 3 - told} if told < 3 else {}
+    assert (bench.truth(), bench.working(1)) == (3 - told, guarded)
+
+
 @EVERY_BROKER
 def test_what_was_closed_past_all_desks_counts_as_long_as_it_is_told(kind: str) -> None:
     """Two of three are gone by the account, then one, then none: the stop is for what is left

@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 
 from holdfast.domain.capabilities import Capabilities
-from holdfast.domain.flattening import CLOSED_RETRY_MS, LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.flattening import LIMIT_PATIENCE_MS, STUCK_AFTER_MS
+from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.inputs import CloseGroup, ClosePosition, Protect, Replace
 from holdfast.domain.policies import GroupRules
 from holdfast.domain.reports import Outcome, RefusalCode, Refused
