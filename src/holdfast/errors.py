@@ -13,7 +13,9 @@ HoldfastError
 │   ├── OrderRefused            a limit said no; carries the code
 │   ├── OrderCancellationError  the cancel or replace was refused; the order stands as it was
 │   └── OrderStatusError        no such order, or its state cannot be told
+│       └── Missed              it stands, and cannot come to what was waited for
 ├── WaitTimeout                 the order is still where it was; wait again or cancel
+│   └── Unanswered              the owner of the journal gave no answer; look what was done
 ├── Busy                        the inbox is full; slow down and repeat the same call
 ├── Closed                      the manager is shut down; open it again
 ├── Halted                      the journal cannot be written; only cancels and exits go out
@@ -111,10 +113,22 @@ class OrderStatusError(OrderError):
     code = "UNKNOWN_ORDER"
 
 
+class Missed(OrderStatusError):  # noqa: N818 - reads as what happened
+    """A group was taken and went another way: what was waited for cannot come any more."""
+
+    code = "MISSED"
+
+
 class WaitTimeout(HoldfastError):  # noqa: N818 - reads as what happened
     """What was waited for did not happen in time; nothing was changed by waiting."""
 
     code = "WAIT_TIMEOUT"
+
+
+class Unanswered(WaitTimeout):
+    """The process that owns the journal did not answer, or the question reached it too late."""
+
+    code = "UNANSWERED"
 
 
 class Busy(HoldfastError):  # noqa: N818 - the name is part of the public contract

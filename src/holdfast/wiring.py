@@ -26,6 +26,7 @@ from holdfast.engine.control import Control
 from holdfast.engine.desk_parts import Account, Options, Parts
 from holdfast.engine.desk_time import DeskTime
 from holdfast.engine.desks import AccountPlan, OpenDesks
+from holdfast.engine.emergency import beside
 from holdfast.engine.manager import Manager
 from holdfast.engine.quotes import QuoteBoard
 from holdfast.errors import ConfigError, HoldfastError, InputError
@@ -441,7 +442,7 @@ def emergency_path(choice: JournalChoice) -> Path | None:
     if isinstance(choice, SqliteJournal):
         choice = choice.path
     path = journal_path(choice) if isinstance(choice, str | os.PathLike) else None
-    return None if path is None else path.with_name(path.name + ".emergency.jsonl")
+    return None if path is None else beside(path)
 
 
 def journal_path(choice: str | os.PathLike[str]) -> Path | None:

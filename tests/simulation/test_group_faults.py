@@ -11,13 +11,11 @@ import pytest
 from holdfast.domain import events as e
 from holdfast.domain.group import Cause, Phase
 from holdfast.errors import HoldfastError, OrderRefused, OrderStatusError
-from holdfast.testing.group_stage import KINDS, SYMBOL, Stage
+from holdfast.testing.group_stage import KINDS, REST_S, SYMBOL, Stage, both
 from holdfast.testing.world import virtual
 from holdfast.venue.faults import FACES, Fault, FaultKind
 from holdfast.wiring import OrderManager
 
-# Longer than a poll, a wait for absence and every grace.
-REST_S: Final = 40.0
 # Where the stop is sent after the entry filled, by itself or in a pair with the target.
 OWN_STOPS: Final = ["plain", "no_replace", "new_ids", "counts_anew", "pairs", "pairs_no_replace"]
 AT_OWN_STOPS = pytest.mark.parametrize("kind", OWN_STOPS)
@@ -26,20 +24,8 @@ CALL_FAULTS: Final = FACES["submit"]
 UNKNOWN: Final = (_K.TIMEOUT_AFTER_ACCEPT, _K.ERROR_AFTER_ACCEPT, _K.LANDS_LATE)
 
 
-def both(quantity: int) -> dict[str, D]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": D(quantity), "target": D(quantity)} if quantity else {}
-
-
 def alerts(stage: Stage) -> set[str]:
     return {alert.code for alert in stage.events(e.AlertRaised)}
-
-
-async def check_gone(stage: Stage, manager: OrderManager) -> None:
-    """Nothing is held and nothing works; both sides say so."""
-    assert (stage.position(), stage.working()) == (0, {})
-    assert [group.phase for group in await manager.groups(closed=False)] == []
-    await stage.check_books(manager)
 
 
 # Protection that cannot be placed.
@@ -51,134 +37,106 @@ def refusals(kind: str) -> int:
 
 
 @AT_OWN_STOPS
-def test_a_stop_that_is_refused_three_times_closes_the_position_once(kind: str) -> None:
+@virtual
+async def test_a_stop_that_is_refused_three_times_closes_the_position_once(kind: str) -> None:
     """What survives is cancelled, then one exit for all of it; people hear of it (scenario 65)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
-            group = await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            with pytest.raises(OrderStatusError, match="will not be protected"):
-                await manager.wait_group(group.group, "protected", timeout=REST_S)
-            with pytest.raises(OrderRefused, match="UNPROTECTED"):
-                await stage.bracket(manager)
-            await asyncio.sleep(REST_S)
-            await check_gone(stage, manager)
-            causes = [moment.cause for moment in (await manager.group(group.group)).history]
-        assert Cause.REFUSED in causes
-        assert "UNPROTECTED" in alerts(stage)
-        assert (stage.sent("submit", "exit"), stage.traded("exit")) == (1, 3)
-        exit_at = stage.calls.index(("submit", "exit"))
-        assert all(call == "submit" for call, _ in stage.calls[exit_at:])
-        assert min(stage.held) == 0
-        assert stage.naked_s < 12
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
+        group = await stage.enter(manager)
+        with pytest.raises(OrderStatusError, match="will not be protected"):
+            await manager.wait_group(group.group, "protected", timeout=REST_S)
+        with pytest.raises(OrderRefused, match="UNPROTECTED"):
+            await stage.bracket(manager)
+        await asyncio.sleep(REST_S)
+        await stage.check_gone(manager)
+        causes = [moment.cause for moment in (await manager.group(group.group)).history]
+    assert Cause.REFUSED in causes
+    assert "UNPROTECTED" in alerts(stage)
+    assert (stage.sent("submit", "exit"), stage.traded("exit")) == (1, 3)
+    exit_at = stage.calls.index(("submit", "exit"))
+    assert all(call == "submit" for call, _ in stage.calls[exit_at:])
+    assert min(stage.held) == 0
+    assert stage.naked_s < 12
 
 
 @AT_OWN_STOPS
-def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) -> None:
+@virtual
+async def test_an_entry_in_part_whose_protection_fails_is_ended_and_closed(kind: str) -> None:
     """One of three, no stop, another fill on the way: the entry ends, two are closed (63, 65)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
-            stage.break_next("cancel", "entry", _K.REFUSED)
-            group = await stage.bracket(manager, entry_timeout=0)
-            await asyncio.sleep(1)
-            stage.fill("entry", 1)
-            await manager.wait_group(group.group, lambda now: now.phase is Phase.FLATTENING)
-            stage.fill("entry", 1)
-            await asyncio.sleep(2 * REST_S)
-            await check_gone(stage, manager)
-        assert (stage.traded("entry"), stage.traded("exit")) == (2, 2)
-        assert stage.held == {D(0), D(1), D(2)}
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        stage.break_next("submit", "stop", *[_K.REFUSED] * refusals(kind))
+        stage.break_next("cancel", "entry", _K.REFUSED)
+        group = await stage.enter(manager, 1, entry_timeout=0)
+        await manager.wait_group(group.group, lambda now: now.phase is Phase.FLATTENING)
+        stage.fill("entry", 1)
+        await asyncio.sleep(2 * REST_S)
+        await stage.check_gone(manager)
+    assert (stage.traded("entry"), stage.traded("exit")) == (2, 2)
+    assert stage.held == {D(0), D(1), D(2)}
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-def test_a_target_that_is_refused_leaves_its_stop_and_is_told_of(kind: str) -> None:
+@virtual
+async def test_a_target_that_is_refused_leaves_its_stop_and_is_told_of(kind: str) -> None:
     """Three refusals: nothing is naked, nothing is flattened, and people hear of it (65)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            stage.break_next("submit", "target", *[_K.REFUSED] * 3)
-            await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            await asyncio.sleep(REST_S)
-            assert (stage.position(), stage.working()) == (3, {"stop": 3})
-            assert "TARGET_REFUSED" in alerts(stage)
-            assert stage.sent("submit", "target") == 3
-            await stage.check_books(manager)
-        assert (stage.sent("submit", "exit"), stage.naked_s < 1) == (0, True)
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        stage.break_next("submit", "target", *[_K.REFUSED] * 3)
+        await stage.enter(manager)
+        await asyncio.sleep(REST_S)
+        assert (stage.position(), stage.working()) == (3, {"stop": 3})
+        assert "TARGET_REFUSED" in alerts(stage)
+        assert stage.sent("submit", "target") == 3
+        await stage.check_books(manager)
+    assert (stage.sent("submit", "exit"), stage.naked_s < 1) == (0, True)
 
 
 @AT_OWN_STOPS
 @pytest.mark.parametrize("fault", CALL_FAULTS)
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_stop_whose_call_fails_is_placed_once(kind: str, fault: FaultKind, times: int) -> None:
+@virtual
+async def test_a_stop_whose_call_fails_is_placed_once(
+    kind: str, fault: FaultKind, times: int
+) -> None:
     """Lost before or after it arrived, late, refused: at last just one stop (65, P2, P6)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            stage.break_next("submit", "stop", *[fault] * times)
-            await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            await asyncio.sleep(2 * REST_S)
-            assert (stage.position(), stage.working()) == (3, both(3))
-            await stage.check_books(manager)
-            stage.fill("target", 3, "110")
-            await asyncio.sleep(REST_S)
-            await check_gone(stage, manager)
-        assert stage.sent("submit", "exit") == 0
-        assert stage.held == {D(0), D(3)}
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        stage.break_next("submit", "stop", *[fault] * times)
+        await stage.enter(manager)
+        await asyncio.sleep(2 * REST_S)
+        assert (stage.position(), stage.working()) == (3, both(3))
+        await stage.check_books(manager)
+        stage.fill("target", 3, "110")
+        await asyncio.sleep(REST_S)
+        await stage.check_gone(manager)
+    assert stage.sent("submit", "exit") == 0
+    assert stage.held == {D(0), D(3)}
 
 
 @pytest.mark.parametrize("kind", ["new_ids", "counts_anew", "plain"])
 @pytest.mark.parametrize("fault", FACES["replace"])
 @pytest.mark.parametrize("role", ["stop", "target"])
-def test_an_exit_whose_replace_fails_comes_to_its_size(
+@virtual
+async def test_an_exit_whose_replace_fails_comes_to_its_size(
     kind: str, fault: FaultKind, role: str
 ) -> None:
     """The second fill resizes both; one of the calls goes wrong twice: 3 are covered (62, P2)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            await stage.bracket(manager, entry_timeout=0)
-            await asyncio.sleep(1)
-            stage.fill("entry", 1)
-            await asyncio.sleep(1)
-            stage.break_next("replace", role, fault, fault)
-            stage.fill("entry", 2)
-            await asyncio.sleep(2 * REST_S)
-            assert (stage.position(), stage.working()) == (3, both(3))
-            await stage.check_books(manager)
-            stage.fill("target", 1, "110")
-            await asyncio.sleep(2 * REST_S)
-            assert stage.working() == both(2)
-            await stage.check_books(manager)
-        assert stage.sent("submit", "exit") == 0
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await stage.enter(manager, 1, entry_timeout=0)
+        await asyncio.sleep(1)
+        stage.break_next("replace", role, fault, fault)
+        stage.fill("entry", 2)
+        await asyncio.sleep(2 * REST_S)
+        assert (stage.position(), stage.working()) == (3, both(3))
+        await stage.check_books(manager)
+        stage.fill("target", 1, "110")
+        await asyncio.sleep(2 * REST_S)
+        assert stage.working() == both(2)
+        await stage.check_books(manager)
+    assert stage.sent("submit", "exit") == 0
 
 
 # The stream.
@@ -194,9 +152,7 @@ def test_each_report_may_be_lost_late_repeated_or_out_of_turn(kind: str, fault: 
         script = [Fault(kind=fault, face="report", nth=first + each) for each in range(count)]
         stage = Stage(kind, script)
         async with stage.desk() as manager:
-            await stage.bracket(manager, entry_timeout=0)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
+            await stage.enter(manager, entry_timeout=0)
             await asyncio.sleep(REST_S)
             assert (stage.position(), stage.working()) == (3, both(3))
             stage.fill("target", 1, "110")
@@ -204,7 +160,7 @@ def test_each_report_may_be_lost_late_repeated_or_out_of_turn(kind: str, fault: 
             assert stage.working() == both(2)
             stage.fill("stop", 2)
             await asyncio.sleep(REST_S)
-            await check_gone(stage, manager)
+            await stage.check_gone(manager)
         assert stage.sent("submit", "exit") == 0
         assert stage.held == {D(0), D(2), D(3)}
 
@@ -264,7 +220,7 @@ class Leaving:
                 stage.fill("entry", 1)
                 held += 1 if held > 0 else -1
             await asyncio.sleep(8 * REST_S)
-            await check_gone(stage, manager)
+            await stage.check_gone(manager)
         assert stage.held <= {D(0), *(D(n) if held > 0 else D(-n) for n in range(1, 4))}
 
 
@@ -281,25 +237,19 @@ def test_a_close_whose_answer_is_lost_closes_once(first: int) -> None:
 
 @pytest.mark.parametrize("fault", UNKNOWN)
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_exit_is_all_that_goes_out(kind: str, fault: FaultKind) -> None:
+@virtual
+async def test_one_exit_is_all_that_goes_out(kind: str, fault: FaultKind) -> None:
     """The exit was taken and its answer lost: it is looked up, no second one is sent (100)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            await asyncio.sleep(1)
-            stage.break_next("submit", "exit", fault)
-            await manager.close_group(group.group, by="ann", reason="out")
-            await asyncio.sleep(3 * REST_S)
-            await check_gone(stage, manager)
-        assert (stage.traded("exit"), len(stage.orders("exit", working=False))) == (3, 1)
-        assert stage.held == {D(0), D(3)}
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        group = await stage.enter(manager)
+        await asyncio.sleep(1)
+        stage.break_next("submit", "exit", fault)
+        await manager.close_group(group.group, by="ann", reason="out")
+        await asyncio.sleep(3 * REST_S)
+        await stage.check_gone(manager)
+    assert (stage.traded("exit"), len(stage.orders("exit", working=False))) == (3, 1)
+    assert stage.held == {D(0), D(3)}
 
 
 # Races around a leg, on a broker that makes a new id on replace.
@@ -381,42 +331,30 @@ def test_nothing_is_left_working_after_a_cancel_that_was_confirmed(kind: str, ro
 
 
 @AT_OWN_STOPS
-def test_a_closed_market_is_waited_for(kind: str) -> None:
+@virtual
+async def test_a_closed_market_is_waited_for(kind: str) -> None:
     """Halted at the fill: nothing is flattened in vain, and protected once it trades again (65)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            stage.venue.halt(SYMBOL)
-            await asyncio.sleep(3 * REST_S)
-            assert (stage.position(), stage.sent("submit", "exit")) == (3, 0)
-            stage.venue.resume(SYMBOL)
-            await asyncio.sleep(3 * REST_S)
-            assert stage.working() == both(3)
-            assert (await manager.group(group.group)).phase is Phase.PROTECTED
-            await stage.check_books(manager)
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        group = await stage.enter(manager)
+        stage.venue.halt(SYMBOL)
+        await asyncio.sleep(3 * REST_S)
+        assert (stage.position(), stage.sent("submit", "exit")) == (3, 0)
+        stage.venue.resume(SYMBOL)
+        await asyncio.sleep(3 * REST_S)
+        assert stage.working() == both(3)
+        assert (await manager.group(group.group)).phase is Phase.PROTECTED
+        await stage.check_books(manager)
 
 
-def test_what_is_not_covered_is_told_with_the_health_of_the_desk() -> None:
+@virtual
+async def test_what_is_not_covered_is_told_with_the_health_of_the_desk() -> None:
     """Between the fill and the stop the group is named; once it is covered it is not (P6, P10)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage("plain")
-        async with stage.desk() as manager:
-            stage.break_next("submit", "stop", _K.REFUSED)
-            group = await stage.bracket(manager)
-            await asyncio.sleep(1)
-            stage.fill("entry", 3)
-            await manager.wait_group(group.group, "entered")
-            assert (await manager.health()).unprotected == (1,)
-            await manager.wait_group(group.group, "protected")
-            assert (await manager.health()).unprotected == ()
-
-    case()
+    stage = Stage("plain")
+    async with stage.desk() as manager:
+        stage.break_next("submit", "stop", _K.REFUSED)
+        group = await stage.enter(manager)
+        await manager.wait_group(group.group, "entered")
+        assert (await manager.health()).unprotected == (1,)
+        await manager.wait_group(group.group, "protected")
+        assert (await manager.health()).unprotected == ()

@@ -13,23 +13,15 @@ from holdfast.domain.group import Phase
 from holdfast.errors import HoldfastError
 from holdfast.journal.memory import Done, MemoryJournal, Store
 from holdfast.ports import Batch
-from holdfast.testing.group_stage import KINDS, SYMBOL, Stage
+from holdfast.testing.group_stage import KINDS, LATE, REST_S, SYMBOL, Stage, both
 from holdfast.testing.scripted import crash
 from holdfast.testing.world import virtual
 from holdfast.venue.faults import FaultKind
 from holdfast.wiring import OrderManager
 
-# Longer than a poll, a wait for absence and every grace.
-REST_S: Final = 40.0
 DOWN_S: Final = 3.0
-LATE: Final = {"late_brackets", "late_unlisted"}
 EVERY_BROKER = pytest.mark.parametrize("kind", KINDS)
 WHO: Final[dict[str, Any]] = {"by": "ann", "reason": "the news"}
-
-
-def both(quantity: D | int) -> dict[str, D]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": D(quantity), "target": D(quantity)} if quantity else {}
 
 
 class DyingJournal(MemoryJournal):
@@ -246,15 +238,18 @@ class World:
             assert group.phase is Phase.PROTECTED
             await manager.close_group(group.group, **WHO)
         await asyncio.sleep(3 * REST_S)
-        assert (stage.position(), stage.working()) == (0, {})
-        await stage.check_books(manager)
+        await stage.check_gone(manager)
 
 
-# In the last three an exit's fill is told before its entry's while another group holds a part of
-# the position, and an excess is being undone, or somebody has that other group closed.
-@pytest.mark.parametrize("seeds", [range(20), range(20, 40), range(40, 60), (363, 826, 2080156)])
+# In three of the last an exit's fill is told before its entry's while another group holds a part of
+# the position, and an excess is being undone, or somebody has that other group closed; in the
+# fourth a trade is told while an answer that does not count it yet is on its way.
+ONCE_BROKEN = (363, 826, 2080156, 2220249)
+
+
+@pytest.mark.parametrize("seeds", [range(20), range(20, 40), range(40, 60), ONCE_BROKEN])
 def test_whatever_fails_what_is_held_is_protected_at_rest(seeds: Iterable[int]) -> None:
-    """63 worlds of all faults and three crashes each: protected once, then flat (85, P3, P6)."""
+    """64 worlds of all faults and three crashes each: protected once, then flat (85, P3, P6)."""
 
     @virtual
     async def case(seed: int) -> None:
@@ -277,9 +272,7 @@ def test_whatever_fails_what_is_held_is_protected_at_rest(seeds: Iterable[int]) 
 
 async def entered(stage: Stage, manager: OrderManager, filled: int) -> int:
     """Let a bracket of three fill so far; return its number."""
-    group = await stage.bracket(manager, entry_timeout=0)
-    await asyncio.sleep(1)
-    stage.fill("entry", filled)
+    group = await stage.enter(manager, filled, entry_timeout=0)
     await manager.wait_group(group.group, "protected", timeout=REST_S)
     await asyncio.sleep(1)
     return group.group
@@ -293,90 +286,76 @@ AT_KINDS = pytest.mark.parametrize(
 
 @AT_KINDS
 @pytest.mark.parametrize("how", ["cancel all", "kill switch", "leave", "cancel"])
-def test_protection_stands_whatever_is_cancelled(kind: str, filled: int, how: Any) -> None:
+@virtual
+async def test_protection_stands_whatever_is_cancelled(kind: str, filled: int, how: Any) -> None:
     """Entries go, stop and target stay at the venue, and the next start knows them (112)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await entered(stage, manager, filled)
-            if how == "cancel all":
-                await manager.cancel_all_open_orders(**WHO)
-            elif how == "kill switch":
-                await manager.engage_kill_switch(**WHO)
-            else:
-                await manager.shutdown(how)
-            await asyncio.sleep(5)
-        assert stage.sent("cancel", "stop") == stage.sent("cancel", "target") == 0
-        left = {"entry": D(3 - filled)} if how == "leave" and filled < 3 else {}
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        group = await entered(stage, manager, filled)
+        if how == "cancel all":
+            await manager.cancel_all_open_orders(**WHO)
+        elif how == "kill switch":
+            await manager.engage_kill_switch(**WHO)
+        else:
+            await manager.shutdown(how)
+        await asyncio.sleep(5)
+    assert stage.sent("cancel", "stop") == stage.sent("cancel", "target") == 0
+    left = {"entry": D(3 - filled)} if how == "leave" and filled < 3 else {}
+    assert stage.working() == both(filled) | left
+    async with stage.desk() as manager:
+        await asyncio.sleep(REST_S)
         assert stage.working() == both(filled) | left
-        async with stage.desk() as manager:
-            await asyncio.sleep(REST_S)
-            assert stage.working() == both(filled) | left
-            assert (await manager.group(group)).phase is Phase.PROTECTED
-            await stage.check_books(manager)
-            stage.fill("stop", filled)
-            await asyncio.sleep(REST_S)
-            assert (stage.position(), stage.working()) == (0, {})
-        assert stage.sent("submit", "exit") == 0
-        assert not [swept for swept in stage.events(e.OrdersSwept) if swept.unprotected]
-
-    case()
+        assert (await manager.group(group)).phase is Phase.PROTECTED
+        await stage.check_books(manager)
+        stage.fill("stop", filled)
+        await asyncio.sleep(REST_S)
+        assert (stage.position(), stage.working()) == (0, {})
+    assert stage.sent("submit", "exit") == 0
+    assert not [swept for swept in stage.events(e.OrdersSwept) if swept.unprotected]
 
 
 @AT_KINDS
 @pytest.mark.parametrize("how", ["kill switch", "shutdown", "flatten"])
-def test_what_is_to_be_flat_is_flat_and_names_who_wanted_it(
+@virtual
+async def test_what_is_to_be_flat_is_flat_and_names_who_wanted_it(
     kind: str, filled: int, how: str
 ) -> None:
     """The same act closes the position, once, and the journal has who and why (112)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await entered(stage, manager, filled)
-            if how == "kill switch":
-                await manager.engage_kill_switch(**WHO, action="flatten")
-            elif how == "shutdown":
-                await manager.shutdown("flatten")
-            else:
-                await manager.flatten(SYMBOL, **WHO)
-            await asyncio.sleep(REST_S)
-        async with stage.desk() as manager:
-            await asyncio.sleep(REST_S)
-            assert (stage.position(), stage.working()) == (0, {})
-            assert (await manager.group(group)).phase is Phase.CLOSED
-            await stage.check_books(manager)
-        by = "shutdown" if how == "shutdown" else "ann"
-        assert {begun.by for begun in stage.events(e.FlattenStarted)} == {by}
-        assert stage.held == {D(0), D(filled)}
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        group = await entered(stage, manager, filled)
+        if how == "kill switch":
+            await manager.engage_kill_switch(**WHO, action="flatten")
+        elif how == "shutdown":
+            await manager.shutdown("flatten")
+        else:
+            await manager.flatten(SYMBOL, **WHO)
+        await asyncio.sleep(REST_S)
+    async with stage.desk() as manager:
+        await asyncio.sleep(REST_S)
+        await stage.check_gone(manager)
+        assert (await manager.group(group)).phase is Phase.CLOSED
+    by = "shutdown" if how == "shutdown" else "ann"
+    assert {begun.by for begun in stage.events(e.FlattenStarted)} == {by}
+    assert stage.held == {D(0), D(filled)}
 
 
 @AT_KINDS
-def test_protection_goes_where_somebody_says_so(kind: str, filled: int) -> None:
+@virtual
+async def test_protection_goes_where_somebody_says_so(kind: str, filled: int) -> None:
     """Nothing works any more and nothing is placed again; the journal has who (112)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            await entered(stage, manager, filled)
-            await manager.cancel_all_open_orders(**WHO, leave_unprotected=True)
-            await asyncio.sleep(2 * REST_S)
-            assert (stage.position(), stage.working()) == (filled, {})
-            await stage.check_books(manager)
-        async with stage.desk() as manager:
-            await asyncio.sleep(REST_S)
-            assert (stage.position(), stage.working()) == (filled, {})
-            await manager.close_position(SYMBOL, **WHO, wait="closed")
-            await asyncio.sleep(REST_S)
-            assert (stage.position(), stage.working()) == (0, {})
-            await stage.check_books(manager)
-        (swept,) = [swept for swept in stage.events(e.OrdersSwept) if swept.unprotected]
-        assert (swept.by, swept.reason) == ("ann", "the news")
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await entered(stage, manager, filled)
+        await manager.cancel_all_open_orders(**WHO, leave_unprotected=True)
+        await asyncio.sleep(2 * REST_S)
+        assert (stage.position(), stage.working()) == (filled, {})
+        await stage.check_books(manager)
+    async with stage.desk() as manager:
+        await asyncio.sleep(REST_S)
+        assert (stage.position(), stage.working()) == (filled, {})
+        await manager.close_position(SYMBOL, **WHO, wait="closed")
+        await asyncio.sleep(REST_S)
+        await stage.check_gone(manager)
+    (swept,) = [swept for swept in stage.events(e.OrdersSwept) if swept.unprotected]
+    assert (swept.by, swept.reason) == ("ann", "the news")

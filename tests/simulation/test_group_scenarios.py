@@ -15,18 +15,28 @@ from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
 from holdfast.errors import HoldfastError, InputError, OrderRefused
 from holdfast.journal.memory import MemoryJournal
-from holdfast.testing.group_stage import ACCOUNT, INSTRUMENT, SETTINGS, SYMBOL, Stage
+from holdfast.testing.group_stage import ACCOUNT, INSTRUMENT, REST_S, SETTINGS, SYMBOL, Stage, both
 from holdfast.testing.scripted import open_desk
 from holdfast.testing.world import LoopScheduler, virtual
 from holdfast.venue.faults import FaultKind
 from holdfast.venue.latency import Latency
-
-# Longer than a poll, a wait for absence and every grace.
-REST_S: Final = 40.0
+from holdfast.wiring import OrderManager
 
 
 async def rest(seconds: float = REST_S) -> None:
     await asyncio.sleep(seconds)
+
+
+async def buy(manager: OrderManager) -> None:
+    """Hold three that no group looks after."""
+    bought = await manager.place_market_order(SYMBOL, "buy", 3)
+    await manager.wait(bought.client_order_id)
+
+
+async def pair(manager: OrderManager) -> None:
+    """Place a pair of exits for three, and wait until it is at work."""
+    placed = await manager.place_oco_order(SYMBOL, "sell", 3, limit_price="110", stop_price="95")
+    await manager.wait_group(placed.group, "protected")
 
 
 # Prices: on the tick first, compared after that.
@@ -87,34 +97,30 @@ FINE: Final = Instrument.of(SYMBOL, tick="0.00000001", lot="0.00000001")
         ),
     ],
 )
-def test_extreme_prices_are_aligned_and_only_then_compared(
+@virtual
+async def test_extreme_prices_are_aligned_and_only_then_compared(
     instrument: Instrument, side: str, prices: tuple[str, str, str], sent: Any
 ) -> None:
     """What falls together or to zero on the tick is refused whole, all else arrives (60)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage("brackets", instrument=instrument, around=_near(prices[0], instrument))
-        entry, stop, target = prices
-        given: dict[str, Any] = {
-            "entry_price": entry,
-            "stop_loss_price": stop,
-            "take_profit_price": target,
-        }
-        async with stage.desk() as manager:
-            await rest(1)
-            if sent is None:
-                with pytest.raises(HoldfastError, match=r"must be|tick"):
-                    await manager.place_bracket_order(SYMBOL, side, 1, **given)
-                assert (stage.calls, await manager.orders(), await manager.groups()) == ([], [], [])
-                return
-            await manager.place_bracket_order(SYMBOL, side, 1, **given)
-            await rest(1)
-        shown = {one.role: one.snapshot() for one in stage.venue.orders(ACCOUNT)}
-        found = (shown["entry"].limit_price, shown["stop"].stop_price, shown["target"].limit_price)
-        assert found == tuple(map(D, sent))
-
-    case()
+    stage = Stage("brackets", instrument=instrument, around=_near(prices[0], instrument))
+    entry, stop, target = prices
+    given: dict[str, Any] = {
+        "entry_price": entry,
+        "stop_loss_price": stop,
+        "take_profit_price": target,
+    }
+    async with stage.desk() as manager:
+        await rest(1)
+        if sent is None:
+            with pytest.raises(HoldfastError, match=r"must be|tick"):
+                await manager.place_bracket_order(SYMBOL, side, 1, **given)
+            assert (stage.calls, await manager.orders(), await manager.groups()) == ([], [], [])
+            return
+        await manager.place_bracket_order(SYMBOL, side, 1, **given)
+        await rest(1)
+    shown = {one.role: one.snapshot() for one in stage.venue.orders(ACCOUNT)}
+    found = (shown["entry"].limit_price, shown["stop"].stop_price, shown["target"].limit_price)
+    assert found == tuple(map(D, sent))
 
 
 def _near(price: str, instrument: Instrument) -> tuple[str, str]:
@@ -136,48 +142,40 @@ def _near(price: str, instrument: Instrument) -> tuple[str, str]:
         ("sell", "105", "101"),
     ],
 )
-def test_a_bracket_on_the_wrong_side_is_refused_without_a_call(
+@virtual
+async def test_a_bracket_on_the_wrong_side_is_refused_without_a_call(
     side: str, stop: str, target: str
 ) -> None:
     """The stop must lose and the target gain, of a buy and of a sell (scenario 61)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage()
-        async with stage.desk() as manager:
-            with pytest.raises(InputError, match="must be below"):
-                await stage.bracket(manager, side, stop_loss_price=stop, take_profit_price=target)
-            await rest(1)
-            assert (stage.calls, await manager.orders(), await manager.groups()) == ([], [], [])
-        assert stage.events(e.GroupOpened) == []
-
-    case()
+    stage = Stage()
+    async with stage.desk() as manager:
+        with pytest.raises(InputError, match="must be below"):
+            await stage.bracket(manager, side, stop_loss_price=stop, take_profit_price=target)
+        await rest(1)
+        assert (stage.calls, await manager.orders(), await manager.groups()) == ([], [], [])
+    assert stage.events(e.GroupOpened) == []
 
 
 # What a caller waits for.
 
 
 @pytest.mark.parametrize("way", [Latency(), Latency(request_ns=900_000_000)])
-def test_a_market_entry_that_fills_before_anybody_waits_is_noticed(way: Latency) -> None:
+@virtual
+async def test_a_market_entry_that_fills_before_anybody_waits_is_noticed(way: Latency) -> None:
     """Filled within the call or long before its answer: entered, protected at once (66)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(way=way)
-        async with stage.desk() as manager:
-            await rest(1)
-            group = await stage.bracket(manager, entry_type="market")
-            await rest(5)
-            entered = await manager.wait_group(group.group, "entered", timeout=0.1)
-            guarded = await manager.wait_group(group.group, "protected", timeout=0.1)
-            assert (entered.entered, guarded.phase) == (3, Phase.PROTECTED)
-            assert stage.working() == {"stop": 3, "target": 3}
-            again = await stage.bracket(manager, entry_type="market", wait="protected")
-            assert (again.entered, again.phase) == (3, Phase.PROTECTED)
-            await stage.check_books(manager)
-        assert stage.naked_s < 2
-
-    case()
+    stage = Stage(way=way)
+    async with stage.desk() as manager:
+        await rest(1)
+        group = await stage.bracket(manager, entry_type="market")
+        await rest(5)
+        entered = await manager.wait_group(group.group, "entered", timeout=0.1)
+        guarded = await manager.wait_group(group.group, "protected", timeout=0.1)
+        assert (entered.entered, guarded.phase) == (3, Phase.PROTECTED)
+        assert stage.working() == both(3)
+        again = await stage.bracket(manager, entry_type="market", wait="protected")
+        assert (again.entered, again.phase) == (3, Phase.PROTECTED)
+        await stage.check_books(manager)
+    assert stage.naked_s < 2
 
 
 @virtual
@@ -191,9 +189,7 @@ async def test_the_callers_coroutine_places_the_next_bracket_as_the_first_one_en
                 await stage.bracket(manager, "buy", 1)
 
         manager.on_group(go_on)
-        await stage.bracket(manager)
-        await rest(1)
-        stage.fill("entry", 3)
+        await stage.enter(manager)
         await rest(1)
         stage.fill("target", 3, "110")
         await rest()
@@ -211,9 +207,7 @@ async def test_the_link_is_kept_until_the_cancel_of_the_stop_is_confirmed() -> N
     """The target fills; the stop's cancel fails twice and is asked for again (scenario 67)."""
     stage = Stage()
     async with stage.desk() as manager:
-        group = await stage.bracket(manager)
-        await rest(1)
-        stage.fill("entry", 3)
+        group = await stage.enter(manager)
         await rest(1)
         stage.break_next("cancel", "stop", FaultKind.REFUSED, FaultKind.TIMEOUT_BEFORE_ACCEPT)
         stage.fill("target", 3, "110")
@@ -221,143 +215,100 @@ async def test_the_link_is_kept_until_the_cancel_of_the_stop_is_confirmed() -> N
         meanwhile = await manager.group(group.group)
         assert (stage.working(), meanwhile.phase) == ({"stop": 3}, Phase.CLOSING)
         await rest()
-        assert (stage.working(), stage.position()) == ({}, 0)
-        assert (await manager.group(group.group)).phase is Phase.CLOSED
-        await stage.check_books(manager)
+        await stage.check_gone(manager)
     assert stage.sent("cancel", "stop") >= 3
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-def test_two_exits_that_fill_in_a_race_are_undone_once(kind: str) -> None:
+@virtual
+async def test_two_exits_that_fill_in_a_race_are_undone_once(kind: str) -> None:
     """Stop and target trade in one moment: the excess is bought back, people hear (scenario 69)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await stage.bracket(manager)
-            await rest(1)
-            stage.fill("entry", 3)
-            await rest(1)
-            stage.fill("target", 3, "110")
-            stage.fill("stop", 2)
-            assert stage.position() == -2
-            await rest()
-            assert (stage.position(), stage.working()) == (0, {})
-            assert (stage.traded("undo"), stage.sent("submit", "undo")) == (2, 1)
-            assert (await manager.group(group.group)).phase is Phase.CLOSED
-            await stage.check_books(manager)
-        assert "EXCESS" in {alert.code for alert in stage.events(e.AlertRaised)}
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await stage.enter(manager)
+        await rest(1)
+        stage.fill("target", 3, "110")
+        stage.fill("stop", 2)
+        assert stage.position() == -2
+        await rest()
+        await stage.check_gone(manager)
+        assert (stage.traded("undo"), stage.sent("submit", "undo")) == (2, 1)
+    assert "EXCESS" in {alert.code for alert in stage.events(e.AlertRaised)}
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "pairs"])
-def test_a_pair_for_a_position_that_is_there(kind: str) -> None:
+@virtual
+async def test_a_pair_for_a_position_that_is_there(kind: str) -> None:
     """One part of the target shrinks the stop; the stop takes the rest, nothing stays (68, 67)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            bought = await manager.place_market_order(SYMBOL, "buy", 3)
-            await manager.wait(bought.client_order_id)
-            with pytest.raises(OrderRefused, match="REDUCE_ONLY_EXCEEDED"):
-                await manager.place_oco_order(SYMBOL, "sell", 4, limit_price=110, stop_price=95)
-            pair = await manager.place_oco_order(
-                SYMBOL, "sell", 3, limit_price="110", stop_price="95"
-            )
-            await manager.wait_group(pair.group, "protected")
-            stage.fill("target", 1, "110")
-            await rest()
-            assert stage.working() == {"stop": 2, "target": 2}
-            stage.fill("stop", 2)
-            await rest()
-            assert (stage.position(), stage.working()) == (0, {})
-            assert (await manager.group(pair.group)).phase is Phase.CLOSED
-            await stage.check_books(manager)
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await buy(manager)
+        with pytest.raises(OrderRefused, match="REDUCE_ONLY_EXCEEDED"):
+            await manager.place_oco_order(SYMBOL, "sell", 4, limit_price=110, stop_price=95)
+        await pair(manager)
+        stage.fill("target", 1, "110")
+        await rest()
+        assert stage.working() == both(2)
+        stage.fill("stop", 2)
+        await rest()
+        await stage.check_gone(manager)
 
 
 @pytest.mark.parametrize("how", [FaultKind.REFUSED, FaultKind.TIMEOUT_AFTER_ACCEPT])
 @pytest.mark.parametrize("times", [1, 2, 5])
-def test_a_pair_whose_cancel_fails_is_not_let_go(how: FaultKind, times: int) -> None:
+@virtual
+async def test_a_pair_whose_cancel_fails_is_not_let_go(how: FaultKind, times: int) -> None:
     """However often the cancel of the loser fails, it is gone at last and nothing flips (67)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage()
-        async with stage.desk() as manager:
-            bought = await manager.place_market_order(SYMBOL, "buy", 3)
-            await manager.wait(bought.client_order_id)
-            pair = await manager.place_oco_order(
-                SYMBOL, "sell", 3, limit_price="110", stop_price="95"
-            )
-            await manager.wait_group(pair.group, "protected")
-            stage.break_next("cancel", "target", *[how] * times)
-            stage.fill("stop", 3)
-            await rest(3 * REST_S)
-            assert (stage.position(), stage.working()) == (0, {})
-            assert (await manager.group(pair.group)).phase is Phase.CLOSED
-            await stage.check_books(manager)
-
-    case()
+    stage = Stage()
+    async with stage.desk() as manager:
+        await buy(manager)
+        await pair(manager)
+        stage.break_next("cancel", "target", *[how] * times)
+        stage.fill("stop", 3)
+        await rest(3 * REST_S)
+        await stage.check_gone(manager)
 
 
 # Positions that change under their orders.
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_replace", "counts_anew", "brackets"])
-def test_protection_follows_the_position_down_to_nothing(kind: str) -> None:
+@virtual
+async def test_protection_follows_the_position_down_to_nothing(kind: str) -> None:
     """3 to 1 by somebody's sale: one is protected; to 0: nothing works any more (scenario 76)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            group = await stage.bracket(manager)
-            await rest(1)
-            stage.fill("entry", 3)
-            await rest(1)
-            for sold, left in ((2, {"stop": 1, "target": 1}), (1, {})):
-                await manager.place_market_order(SYMBOL, "sell", sold, reduce_only=True, force=True)
-                await rest()
-                assert stage.working() == left
-            assert stage.position() == 0
-            assert (await manager.group(group.group)).phase is Phase.CLOSED
-            await stage.check_books(manager)
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await stage.enter(manager)
+        await rest(1)
+        for sold, left in ((2, 1), (1, 0)):
+            await manager.place_market_order(SYMBOL, "sell", sold, reduce_only=True, force=True)
+            await rest()
+            assert stage.working() == both(left)
+        await stage.check_gone(manager)
 
 
 @pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-def test_what_protects_a_position_follows_it(kind: str) -> None:
+@virtual
+async def test_what_protects_a_position_follows_it(kind: str) -> None:
     """A stop and a target for whatever is held: 2, then 5, then 1, then nothing (scenario 76)."""
-
-    @virtual
-    async def case() -> None:
-        stage = Stage(kind)
-        async with stage.desk() as manager:
-            await manager.place_market_order(SYMBOL, "buy", 2)
-            await rest(1)
-            with pytest.raises(InputError):
-                await manager.add_stop_loss(SYMBOL, "105")
-            first = await manager.add_stop_loss(SYMBOL, "95")
-            again = await manager.add_take_profit(SYMBOL, "110")
-            assert first.group == again.group
-            await rest(2)
-            assert stage.working() == {"stop": 2, "target": 2}
-            for side, quantity, held in (("buy", 3, 5), ("sell", 4, 1), ("sell", 1, 0)):
-                await manager.place_market_order(SYMBOL, side, quantity, force=True)
-                await rest(10)
-                assert stage.position() == held
-                assert stage.working() == ({"stop": held, "target": held} if held else {})
-            await rest()
-            await stage.check_books(manager)
-            assert await manager.groups(closed=False) == []
-
-    case()
+    stage = Stage(kind)
+    async with stage.desk() as manager:
+        await manager.place_market_order(SYMBOL, "buy", 2)
+        await rest(1)
+        with pytest.raises(InputError):
+            await manager.add_stop_loss(SYMBOL, "105")
+        first = await manager.add_stop_loss(SYMBOL, "95")
+        again = await manager.add_take_profit(SYMBOL, "110")
+        assert first.group == again.group
+        await rest(2)
+        assert stage.working() == both(2)
+        for side, quantity, held in (("buy", 3, 5), ("sell", 4, 1), ("sell", 1, 0)):
+            await manager.place_market_order(SYMBOL, side, quantity, force=True)
+            await rest(10)
+            assert stage.position() == held
+            assert stage.working() == both(held)
+        await rest()
+        await stage.check_gone(manager)
 
 
 @virtual
@@ -365,9 +316,7 @@ async def test_the_kinds_that_somebody_cancels_go_and_are_not_placed_again() -> 
     """The target alone, then the stop: what is left stands, and nothing comes back (76, 112)."""
     stage = Stage()
     async with stage.desk() as manager:
-        await stage.bracket(manager)
-        await rest(1)
-        stage.fill("entry", 3)
+        await stage.enter(manager)
         await rest(1)
         for kinds, left in ((["target"], {"stop": 3}), (["stop"], {})):
             (gone,) = await manager.cancel_position_orders(SYMBOL, kinds=kinds, by="ann")
@@ -382,8 +331,7 @@ async def test_stops_of_no_group_go_with_their_position() -> None:
     """A stop that somebody placed alone, and the position sold by another order: cancelled (76)."""
     stage = Stage()
     async with stage.desk() as manager:
-        bought = await manager.place_market_order(SYMBOL, "buy", 3)
-        await manager.wait(bought.client_order_id)
+        await buy(manager)
         stop = await manager.place_stop_order(SYMBOL, "sell", 3, "95", reduce_only=True)
         await manager.wait(stop.client_order_id, "accepted")
         await manager.place_market_order(SYMBOL, "sell", 3, force=True)
@@ -400,10 +348,10 @@ async def test_cancel_all_of_a_symbol_leaves_other_symbols_and_accounts() -> Non
     other = Instrument.of("Y", tick="0.25")
     stage.venue.add_listing(other)
     beside = PaperBroker(stage.venue, "beside", delays=LoopScheduler())
-    both: dict[str, Any] = {"instruments": [INSTRUMENT, other], "settings": SETTINGS}
+    options: dict[str, Any] = {"instruments": [INSTRUMENT, other], "settings": SETTINGS}
     async with (
         stage.desk(instruments=[INSTRUMENT, other]) as manager,
-        open_desk(beside, MemoryJournal(), desk="beta", **both) as second,
+        open_desk(beside, MemoryJournal(), desk="beta", **options) as second,
     ):
         await stage.bracket(manager)
         for desk in (manager, second):
@@ -431,9 +379,7 @@ async def test_a_thousand_brackets_leave_memory_and_the_open_ones_stay() -> None
     stage = Stage(way=Latency())
     settings = Settings(policies=SETTINGS.policies, finished_orders_max=100)
     async with stage.desk(settings=settings) as manager:
-        await stage.bracket(manager, entry_timeout=0)
-        await rest(1)
-        stage.fill("entry", 3)
+        await stage.enter(manager, entry_timeout=0)
         await rest(1)
         for _ in range(1_100):
             group = await stage.bracket(manager, "buy", 1, entry_type="market", wait="protected")
@@ -443,7 +389,7 @@ async def test_a_thousand_brackets_leave_memory_and_the_open_ones_stay() -> None
         assert len(desk.state.groups.groups) <= 1_001
         assert len(desk.state.finished) <= 100 + ARCHIVE_SLACK
         first = await manager.group(1)
-        assert (first.phase, stage.working()) == (Phase.PROTECTED, {"stop": 3, "target": 3})
+        assert (first.phase, stage.working()) == (Phase.PROTECTED, both(3))
         assert {order.role for order in desk.active()} == {"stop", "target"}
         forgotten = await manager.group(2)
         assert (forgotten.phase, forgotten.exited) == (Phase.CLOSED, 1)

@@ -1,13 +1,12 @@
 """`holdfast bracket`, `oco`, `protect`, `close`, `cancel-position`, `groups`, `close-group`, ..."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from cyclopts import Parameter
 
 from holdfast.cli.output import NOTHING_SAID, Common, check_seconds, print_fields, print_json
-from holdfast.cli.owner import DONE, NO_REASON, Where, Why, asked, looked_up, person, show
+from holdfast.cli.owner import DONE, NO_REASON, Where, Why, asked, begun, looked_up, person, show
 from holdfast.cli.steer import ends
 
 # What a table of groups shows; `--json` has all.
@@ -30,8 +29,6 @@ EXIT_NAMES: Final = {
     "limit_price": "--limit",
     "trail": "--trail",
 }
-# What is longer is no group's number; the owner says so.
-DIGITS_MAX: Final = 19
 
 
 @Parameter(name="*")
@@ -130,7 +127,7 @@ def bracket(
 
     If no answer comes, the message names the entry's id: repeat the command with
     --client-order-id, and there is one bracket at most. Exit status: 0 if it was taken, 2 if it was
-    refused or nobody answered.
+    refused or nobody answered, 3 if it was taken and has not come in time to what --wait asks for.
 
     Parameters
     ----------
@@ -159,8 +156,8 @@ def bracket(
         "client_order_id": name,
         "wait": terms.wait,
     }
-    again = "entry's id", name, "--client-order-id"
-    return _begun(where, "bracket", given, again, BRACKET_NAMES, common)
+    again = f"The entry's id is {name}: give it to `--client-order-id` to repeat"
+    return begun(where, "bracket", given, common, BRACKET_NAMES, again=again, columns=COLUMNS)
 
 
 def oco(
@@ -197,7 +194,7 @@ def oco(
         "strategy": terms.strategy,
         "idempotency_key": key,
     }
-    return _begun(where, "oco", given, ("key", key, "--idempotency-key"), EXIT_NAMES, common)
+    return begun(where, "oco", given, common, EXIT_NAMES, again=_by_key(key), columns=COLUMNS)
 
 
 def protect(
@@ -240,7 +237,8 @@ def close(
 ) -> int:
     """Close a position or a part of it; what protects it shrinks by as much.
 
-    Exit status: 0 if it was begun, 2 if it was refused or nobody answered.
+    Exit status: 0 if it was begun, 2 if it was refused or nobody answered, 3 if it was begun and is
+    not closed in time, where --wait asks for that.
 
     Parameters
     ----------
@@ -257,7 +255,7 @@ def close(
         "wait": terms.wait,
         **person(why),
     }
-    return _begun(where, "close", given, ("key", key, "--idempotency-key"), EXIT_NAMES, common)
+    return begun(where, "close", given, common, EXIT_NAMES, again=_by_key(key), columns=COLUMNS)
 
 
 def cancel_position(
@@ -339,7 +337,8 @@ def group(name: str, /, *, where: Where, common: Common = NOTHING_SAID) -> int:
             print(f"{each['role']} {each['client_order_id']}: {each['status']}, {filled}")
         for each in history:
             said = ", ".join(text for text in (each["reason"], each["by"]) if text)
-            print(f"{each['at']} {each['phase']} ({each['cause'] or 'begun'}) {said}".rstrip())
+            cause = each["cause"].replace("_", " ") or "begun"
+            print(f"{each['at']} {each['phase']} ({cause}) {said}".rstrip())
     return DONE
 
 
@@ -354,7 +353,8 @@ def close_group(
 ) -> int:
     """Cancel what works of a group, and close at the market what it holds.
 
-    Exit status: 0 if it was begun, 2 if it was refused or nobody answered.
+    Exit status: 0 if it was begun, 2 if it was refused or nobody answered, 3 if it was begun and is
+    not closed in time, where --wait asks for that.
 
     Parameters
     ----------
@@ -364,12 +364,19 @@ def close_group(
         Return once it is on disk, or once it is closed.
     """
     given = {"group": _named(name), "wait": wait, **person(why)}
-    show(asked(where, "close-group", given), json=common.json, columns=COLUMNS)
-    return DONE
+    again = f"`holdfast group {name}` tells how far it is"
+    return begun(where, "close-group", given, common, again=again, columns=COLUMNS)
+
+
+def _by_key(key: str) -> str:
+    """Say how a command is repeated that has a key."""
+    return f"The key is {key}: give it to `--idempotency-key` to repeat"
 
 
 def _named(name: str) -> int | str:
-    """Return a group's number where that was given."""
+    """Return a group's number where that was given; the owner says what is none."""
+    from holdfast.domain.values import DIGITS_MAX
+
     is_number = name.isascii() and name.isdecimal() and len(name) <= DIGITS_MAX
     return int(name) if is_number else name
 
@@ -378,24 +385,3 @@ def _made_up() -> str:
     from holdfast.clock import new_epoch
 
     return f"cli-{new_epoch()}"
-
-
-def _begun(
-    where: Where,
-    method: str,
-    given: dict[str, Any],
-    named: tuple[str, str, str],
-    names: Mapping[str, str],
-    common: Common,
-) -> int:
-    """Ask for something that must not be done twice, and say how to repeat it."""
-    from holdfast.errors import WaitTimeout
-
-    try:
-        results = asked(where, method, given, names)
-    except WaitTimeout as error:
-        what, name, option = named
-        message = f"{error}. The {what} is {name}: give it to `{option}` to repeat"
-        raise WaitTimeout(message) from None
-    show(results, json=common.json, columns=COLUMNS)
-    return DONE

@@ -28,6 +28,7 @@ from holdfast.cli.groups import (
     oco,
     protect,
 )
+from holdfast.cli.health import health
 from holdfast.cli.orders import order, orders, positions
 from holdfast.cli.output import complain
 from holdfast.cli.replay import replay
@@ -50,6 +51,7 @@ COMMANDS: Final[dict[str, Callable[..., int]]] = {
     "doctor": doctor,
     "group": group,
     "groups": groups,
+    "health": health,
     "kill": kill,
     "oco": oco,
     "order": order,

@@ -28,16 +28,18 @@ class Common:
 NOTHING_SAID: Final = Common()
 
 
-def check_seconds(option: str, seconds: float, least: float = 0.001) -> float:
+def check_seconds(
+    option: str, seconds: float, least: float = 0.001, most: int = SECONDS_MAX
+) -> float:
     """Return the seconds that an option was given.
 
     Raises:
-        InputError: they are fewer than `least`, more than a year, or no number.
+        InputError: they are fewer than `least`, more than `most`, or no number.
     """
     from holdfast.errors import InputError
 
-    if not least <= seconds <= SECONDS_MAX:
-        raise InputError(f"{option} is {seconds} s; give {least:g} to {SECONDS_MAX}")
+    if not least <= seconds <= most:
+        raise InputError(f"{option} is {seconds} s; give {least:g} to {most}")
     return seconds
 
 

@@ -8,16 +8,20 @@ from typing import Any, Final
 
 from cyclopts import Parameter
 
-from holdfast.cli.output import check_seconds, complain, print_json
+from holdfast.cli.output import Common, check_seconds, complain, print_json
 from holdfast.cli.wording import NO_NAMES, worded
 
 DONE: Final = 0
 NOT_ALL: Final = 1
+# What was asked for was taken, and has not come in time to what `--wait` names.
+NOT_YET: Final = 3
+# The longest that a command may wait for its answer: a day. A socket takes three weeks.
+ANSWER_WAIT_MAX_S: Final = 86_400
 
 # What a table of orders shows, and how wide a column gets before it is cut.
 COLUMNS: Final = (
-    "desk", "client_order_id", "symbol", "side", "quantity", "order_type", "limit_price", "status",
-    "filled_quantity", "average_price", "strategy",
+    "desk", "client_order_id", "symbol", "side", "quantity", "order_type", "limit_price",
+    "stop_price", "status", "filled_quantity", "average_price", "strategy",
 )  # fmt: skip
 _WIDTH_MAX: Final = 32
 
@@ -37,7 +41,7 @@ class Where:
     @property
     def seconds(self) -> float:
         """The seconds that the owner has; InputError where nobody could wait so long."""
-        return check_seconds("--timeout", self.timeout)
+        return check_seconds("--timeout", self.timeout, most=ANSWER_WAIT_MAX_S)
 
 
 @Parameter(name="*")
@@ -70,6 +74,33 @@ def asked(
     path = where.journal.resolve()
     with worded(params, names):
         return ask(path, method, params, desk=where.desk, wait_s=wait_s)
+
+
+def begun(
+    where: Where,
+    method: str,
+    given: dict[str, Any],
+    common: Common,
+    names: Mapping[str, str] = NO_NAMES,
+    *,
+    again: str,
+    columns: Sequence[str] = (),
+) -> int:
+    """Ask for something, and show it; `again` says how to go on where its outcome is not known.
+
+    Of what was taken and has not come to what `--wait` names, that is said, and `NOT_YET` returned.
+    """
+    from holdfast.errors import Missed, Unanswered, WaitTimeout
+
+    try:
+        results = asked(where, method, given, names)
+    except Unanswered as error:
+        raise Unanswered(f"{error}. {again}") from None
+    except (Missed, WaitTimeout) as error:
+        complain(f"it was taken, but {error}. {again}")
+        return NOT_YET
+    show(results, json=common.json, columns=columns)
+    return DONE
 
 
 def looked_up(

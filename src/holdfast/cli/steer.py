@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from cyclopts import Parameter
 
 from holdfast.cli.output import NOTHING_SAID, Common, complain
-from holdfast.cli.owner import DONE, NO_REASON, NOT_ALL, Where, Why, asked, person, show
+from holdfast.cli.owner import DONE, NO_REASON, NOT_ALL, Where, Why, asked, begun, person, show
 
 # The options of parameters that are named otherwise.
 SUBMIT_NAMES: Final = {"order_type": "--type", "not_after_ms": "--timeout"}
@@ -51,7 +51,7 @@ def submit(
 
     If no answer comes, the message names the order's id: repeat the command with
     --client-order-id, and there is one order at most. Exit status: 0 if it was taken, 2 if it was
-    refused or nobody answered.
+    refused or nobody answered, 3 if the broker has not taken it in time, where --wait asks for that.
 
     Parameters
     ----------
@@ -63,7 +63,6 @@ def submit(
         How many units.
     """
     from holdfast.clock import new_epoch
-    from holdfast.errors import WaitTimeout
 
     name = terms.client_order_id or f"cli-{new_epoch()}"
     guessed = "limit" if terms.limit_price is not None else "market"
@@ -82,15 +81,9 @@ def submit(
         # Nobody waits longer for it, so it is not sent later either.
         "not_after_ms": max(1, int(where.seconds * 1_000)),
         "wait": terms.wait,
-        "timeout": 0.9 * where.seconds,
     }
-    try:
-        results = asked(where, "submit", given, SUBMIT_NAMES)
-    except WaitTimeout as error:
-        message = f"{error}. The order's id is {name}: give it to `--client-order-id` to repeat"
-        raise WaitTimeout(message) from None
-    show(results, json=common.json)
-    return DONE
+    again = f"The order's id is {name}: give it to `--client-order-id` to repeat"
+    return begun(where, "submit", given, common, SUBMIT_NAMES, again=again)
 
 
 def cancel(

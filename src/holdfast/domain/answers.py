@@ -79,8 +79,6 @@ def _accepted(
             return
         shown = Report(kind=ReportKind.CANCELED, stamp_ns=outcome.stamp_ns)
         end(work, order, "canceled", "canceled", "", shown)
-        if not work.capabilities.lists_executions:
-            work.look_up(order, "its final figure")
     elif wish.stage is not Stage.ACKNOWLEDGED:
         acknowledge(work, order, wish)
 

@@ -9,7 +9,6 @@ close what that protects.
 """
 
 from decimal import Decimal
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from holdfast.domain import events as e
@@ -18,8 +17,12 @@ from holdfast.domain.commands import check_broker, existing_order, instrument_of
 from holdfast.domain.days import counts_days, turn_day
 from holdfast.domain.group import ENTRY, STOP, TARGET, Group
 from holdfast.domain.group_asking import (
+    by_key,
     check_direction,
     check_exits,
+    check_market,
+    check_rising,
+    key_conflict,
     maybe_aligned,
     open_group,
     same_group,
@@ -44,7 +47,7 @@ from holdfast.domain.values import (
     Side,
 )
 from holdfast.domain.work import NS_PER_MS
-from holdfast.errors import InputError, UnsupportedOrderTypeError
+from holdfast.errors import IdempotencyConflict, InputError, UnsupportedOrderTypeError
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
@@ -56,8 +59,8 @@ def place_bracket(desk: "Desk", given: PlaceBracket) -> None:
     """Take an entry with its exits; the result names the group, a repeated call the first one.
 
     Raises:
-        InputError: prices that contradict each other or the side, no exit at all, or a field that
-            no order could have; see `check_request`.
+        InputError: prices that contradict each other, the side or the market that the entry
+            meets, no exit at all, or a field that no order could have; see `check_request`.
         UnknownSymbolError: the symbol is not defined on the desk.
         UnsupportedOrderTypeError: the broker has no such order, and does not let it be emulated.
         IdempotencyConflict: its id or key was used for another request.
@@ -72,12 +75,18 @@ def place_bracket(desk: "Desk", given: PlaceBracket) -> None:
     _check_relations(terms, exits)
     existing = existing_order(request, terms, *found)
     if existing is not None:
-        desk.result_group(same_group(desk, existing.group, exits), repeat=True)
+        number = same_group(desk, existing.group, exits)
+        _check_repeat(desk, given, desk.state.stored.groups[number])
+        desk.result_group(number, repeat=True)
         return
+    if by_key(desk, request.idempotency_key or "") is not None:
+        raise key_conflict(request.idempotency_key or "")
     check_broker(desk, terms)
     native = _check_means(desk, exits, terms)
     check_direction(desk, given.symbol, terms.side)
     quote = fresh_quote(desk, given.symbol)
+    if _meets_market(terms, quote):
+        check_market(_exit_side(terms), exits, quote)
     if terms.limit_price is not None:
         instrument.check_notional(_units(terms), terms.limit_price)
     check_slippage(terms, desk.settings.policies.pricing.of(request.strategy))
@@ -149,26 +158,30 @@ def _check_relations(terms: OrderTerms, exits: tuple[ExitTerms, ...]) -> None:
     target = by_role[TARGET].limit_price if TARGET in by_role else None
     rising = [("stop_loss_price", stop), ("entry_price", terms.limit_price)]
     rising.append(("take_profit_price", target))
-    known = [(name, price) for name, price in rising if price is not None]
     trail = by_role[STOP].trail if STOP in by_role else None
     if trail is not None and terms.limit_price is not None and trail >= terms.limit_price:
         raise InputError(
             f"trail is {trail} and entry_price is {terms.limit_price}; a stop that far behind is "
             "below zero"
         )
-    if terms.side is Side.SELL:
-        known.reverse()
-    for (low_name, low), (high_name, high) in pairwise(known):
-        if low >= high:
-            raise InputError(
-                f"{low_name} is {low} and {high_name} is {high} on the tick; of a bracket that "
-                f"{terms.side}s, {low_name} must be below {high_name}"
-            )
+    check_rising(_exit_side(terms), rising, f"a bracket that {terms.side}s")
+
+
+def _exit_side(terms: OrderTerms) -> Side:
+    return Side.SELL if terms.side is Side.BUY else Side.BUY
+
+
+def _meets_market(terms: OrderTerms, quote: Quote | None) -> bool:
+    """Tell whether an entry trades at once, at a price that only the market knows."""
+    limit, offered = terms.limit_price, quote.taken(terms.side) if quote is not None else None
+    if limit is None or offered is None:
+        return limit is None
+    return limit >= offered if terms.side is Side.BUY else limit <= offered
 
 
 def _check_means(desk: "Desk", exits: tuple[ExitTerms, ...], terms: OrderTerms) -> bool:
     """Refuse a bracket that can be neither native nor emulated; tell whether it is native."""
-    check_exits(desk, exits, Side.SELL if terms.side is Side.BUY else Side.BUY)
+    check_exits(desk, exits, _exit_side(terms))
     can = desk.capabilities
     plain = all(wanted.trail is None for wanted in exits)
     if can.native_bracket != "none" and len(exits) > 1 and plain:
@@ -184,22 +197,37 @@ def _check_means(desk: "Desk", exits: tuple[ExitTerms, ...], terms: OrderTerms) 
 def _open(
     desk: "Desk", given: PlaceBracket, terms: OrderTerms, exits: tuple[ExitTerms, ...]
 ) -> Group:
-    timeout_ms = given.entry_timeout_ms
-    if timeout_ms is None:
-        timeout_ms = desk.settings.policies.groups.entry_timeout_ms
-    elif type(timeout_ms) is not int or timeout_ms < 0:
-        raise InputError(f"entry_timeout_ms is {timeout_ms!r}; give 0 for never, or more")
-    end_ns = min(desk.now_ns + timeout_ms * NS_PER_MS, MOMENT_MAX) if timeout_ms else 0
+    end_ns = _entry_end_ns(desk, given, desk.now_ns)
     return open_group(
         desk,
         contingency="bracket" if len(exits) > 1 else "oto",
         symbol=terms.symbol,
-        side=Side.SELL if terms.side is Side.BUY else Side.BUY,
+        side=_exit_side(terms),
         exits=exits,
         quantity=terms.quantity,
         strategy=given.strategy,
         entry_end_ns=end_ns,
     )
+
+
+def _entry_end_ns(desk: "Desk", given: PlaceBracket, begun_ns: int) -> int:
+    """Return when an entry that began at a moment is cancelled; 0 for never."""
+    timeout_ms = given.entry_timeout_ms
+    if timeout_ms is None:
+        timeout_ms = desk.settings.policies.groups.entry_timeout_ms
+    elif type(timeout_ms) is not int or timeout_ms < 0:
+        raise InputError(f"entry_timeout_ms is {timeout_ms!r}; give 0 for never, or more")
+    return min(begun_ns + timeout_ms * NS_PER_MS, MOMENT_MAX) if timeout_ms else 0
+
+
+def _check_repeat(desk: "Desk", given: PlaceBracket, group: Group) -> None:
+    """Refuse a repeat that names another time for its entry; what it leaves to the desk is that."""
+    timed = given.entry_timeout_ms is not None
+    if timed and _entry_end_ns(desk, given, group.opened_ns) != group.entry_end_ns:
+        raise IdempotencyConflict(
+            f"the id or key belongs to group {group.group}, whose entry has another "
+            "entry_timeout_ms; use a new one"
+        )
 
 
 def _units(terms: OrderTerms) -> Decimal:

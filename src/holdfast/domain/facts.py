@@ -2,7 +2,9 @@
 
 Rule 1: whatever proves a later stage proves those before it: a fill before the acknowledgement
 first yields the inferred acceptance.
-Rule 2: nothing is dropped silently: what contradicts the history becomes an anomaly.
+Rule 2: where trades are not listed, an order that ended is asked for once more: an end tells
+nothing of a trade that it overtook, unless it comes with its figure.
+Rule 3: nothing is dropped silently: what contradicts the history becomes an anomaly.
 
 What this module does not know: how the evidence reached us, and what we still want from the order.
 """
@@ -18,7 +20,7 @@ from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS, Work, anomaly, backoff_ns
 
 
-def note(work: Work, order: Order, report_id: str, shown: Report | Snapshot) -> None:
+def note(work: Work, order: Order, shown: Report | Snapshot, report_id: str) -> None:
     """Record that a report was heard which changes nothing, so that its repeat is known."""
     if report_id:
         work.out(
@@ -190,7 +192,7 @@ def end(
                 f"the broker says {word!r} of an order that is {order.status}",
                 order.number,
             )
-        note(work, order, report_id, shown)
+        note(work, order, shown, report_id)
         return
     if how == "expired":
         kind: type[e.OrderExpired | e.OrderCanceled] = e.OrderExpired
@@ -207,10 +209,12 @@ def end(
                 **at,
             )
         )
-        return
-    work.out(kind(at_ns=work.now_ns, number=order.number, word=word, report_id=report_id, **at))
-    if how == "rejected":
-        anomaly(work, "REJECTED_AFTER_FILL", f"ended CANCELED on {word!r}", order.number)
+    else:
+        work.out(kind(at_ns=work.now_ns, number=order.number, word=word, report_id=report_id, **at))
+        if how == "rejected":
+            anomaly(work, "REJECTED_AFTER_FILL", f"ended CANCELED on {word!r}", order.number)
+    if shown.cumulative is None and not work.capabilities.lists_executions:
+        work.look_up(order, "its final figure")
 
 
 _SAME_END: Final = {
@@ -268,3 +272,5 @@ def confirm_replace(
     ended = isinstance(shown, Snapshot) and shown.status in TERMINAL
     if is_new and order.is_terminal and not ended:
         show_alive(work, order, shown.broker_order_id, shown.stamp_ns)
+    if is_new and not carried and not work.capabilities.lists_executions:
+        work.look_up(order, "the final figure of the broker order before it")

@@ -21,6 +21,7 @@ from holdfast.domain.group import (
     is_final,
 )
 from holdfast.domain.order import Order
+from holdfast.domain.persons import OURS
 from holdfast.domain.reports import RefusalCode
 from holdfast.domain.transitions import DefectError
 from holdfast.domain.values import TERMINAL, ZERO, Side, add, neg, sub
@@ -107,6 +108,10 @@ def change_exit(group: Group, event: e.GroupExitChanged) -> None:
     slot = _slot(group, event.role)
     slot.exit, slot.failures, slot.text = event.exit, 0, ""
     slot.tried_ns = slot.repeats = 0
+    if event.by != OURS:  # a stop that follows the market is no news
+        did = "called_off" if event.exit is None else "changed"
+        told = {"cause": f"{event.role}_{did}", "reason": event.reason, "by": event.by}
+        _remember(group, Moment(at_ns=event.at_ns, phase=group.phase, **told))
 
 
 def skip_time(group: Group, down_ns: int) -> None:

@@ -94,6 +94,8 @@ def _refused(order: Order, event: e.WishRefused, _lot: Decimal) -> list[Change]:
     order.close_wish(event.wish)
     order.refusal = event.text or event.code
     order.replace_refusals += wish is not None and wish.kind is WishKind.REPLACE
+    if wish is not None and (wish.stop_price or wish.limit_price) and order.meant is not None:
+        order.meant = (order.terms.stop_price, order.terms.limit_price)
     replacing = any(one.kind is WishKind.REPLACE and one.is_out for one in order.wishes)
     never_met = order.status is Status.NEW and event.code == RefusalCode.UNKNOWN_ORDER
     settled = event.code != "NOT_PENDING" and not replacing and not never_met

@@ -160,7 +160,10 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Moment(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One change of phase, for people."""
+    """One change of phase, or of what is wanted of a role, for people.
+
+    `cause` is the cell of the table, or the role and what became of it: `stop_called_off`.
+    """
 
     at_ns: int
     phase: str

@@ -31,7 +31,6 @@ from holdfast.domain.group_closing import LOOK_AGAIN_MS, flatten, undoable, wind
 from holdfast.domain.group_pace import does_not_last, failures_now
 from holdfast.domain.hours import age_ns, is_open, look_ns
 from holdfast.domain.legs import (
-    OURS,
     cancel,
     covered,
     earliest,
@@ -43,9 +42,11 @@ from holdfast.domain.legs import (
     placeable,
 )
 from holdfast.domain.pairs import any_linked, level_pairs, settle_riders
-from holdfast.domain.shares import shares, shortages, stakes
+from holdfast.domain.persons import OURS
+from holdfast.domain.shares import in_lots, shares, shortages, stakes, wants_anything
 from holdfast.domain.trailing import trail
 from holdfast.domain.values import ZERO
+from holdfast.domain.wanting import heed_refusals
 from holdfast.domain.wish import Stage, Wish, WishKind
 from holdfast.domain.work import NS_PER_MS
 
@@ -61,7 +62,10 @@ PHASES_PER_LOOK_MAX: Final = 8
 
 def settle(desk: "Desk") -> None:
     """Look at every symbol whose groups something happened to, or that are due."""
-    follow_trades(desk, desk.news())
+    news = desk.news()
+    follow_trades(desk, news)
+    if desk.state.groups.by_symbol:
+        heed_refusals(desk, news)
     book, due = desk.state.groups, desk.memo.group_ns
     if not book.stirred and not due:
         return
@@ -143,15 +147,22 @@ def _go_on(desk: "Desk", group: Group) -> None:
         if group.is_failing:
             text = f"{group.symbol}: group {group.group} is flattened, {reason}"
             raise_once(desk, UNPROTECTED, text, group.symbol)
-        elif group.phase is Phase.CLOSING and group.owed:
-            text = (
-                f"{group.symbol}: group {group.group} ends though {group.owed} of it is left, as "
-            )
-            text += "far as its own trades tell; look at what others traded, and protect it"
-            raise_once(desk, UNPROTECTED, text, group.symbol)
+        elif group.phase is Phase.CLOSING and in_lots(desk, group.symbol, group.owed or ZERO):
+            _tell_of_rest(desk, group, cause)
         elif group.phase is Phase.EXCESS:
             raise_once(desk, EXCESS, f"{group.symbol}: group {group.group}, {reason}", group.symbol)
     raise AssertionError(f"group {group.group} does not come to rest in {group.phase}")
+
+
+def _tell_of_rest(desk: "Desk", group: Group, cause: Cause) -> None:
+    """Tell people of what a group leaves bare; who called its exits off knows what it held then."""
+    advice = "look at what others traded, and protect it"
+    if not wants_anything(group):
+        if cause is not Cause.ENDED:
+            return
+        advice = "its exits were called off before that filled, and nothing guards it"
+    text = f"{group.symbol}: group {group.group} ends though {group.owed} of it is left, as far as "
+    raise_once(desk, UNPROTECTED, f"{text}its own trades tell; {advice}", group.symbol)
 
 
 def _cause(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
@@ -184,7 +195,7 @@ def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str]
         return _exited(group)
     due, covers = _due(desk, group), covered(desk, group)
     if covers >= due:
-        return Cause.COVERED, f"{covers} is covered"
+        return Cause.COVERED, "all that it holds is covered"
     guard = group.guard
     if guard is None or not is_open(desk, group.symbol):
         return None

@@ -33,7 +33,7 @@ _MONEY: Final = frozenset({ReportKind.TRADE, ReportKind.TRADE_CORRECT, ReportKin
 def reported(desk: "Desk", given: inputs.Reported) -> None:
     """Take one message of the stream; one that cannot be used has its order looked up."""
     try:
-        report = usable(given.report)
+        report = _readable(given)
     except UnusableError as error:
         order = _named(desk, given.report)
         if _record(desk, "UNUSABLE_REPORT", given.report, f"{given.report}: {error}", order):
@@ -57,6 +57,12 @@ def reported(desk: "Desk", given: inputs.Reported) -> None:
         # What was undone may be what a figure had stood for: only an answer from now on tells.
         ask(desk, order, "a trade was amended, and not all of its trades are known")
     desk.control(order)
+
+
+def _readable(given: inputs.Reported) -> Report:
+    if given.is_remains:
+        raise UnusableError("it could not be read")
+    return usable(given.report)
 
 
 def _ask_instead(desk: "Desk", order: Order | None, said: Report) -> None:
@@ -99,7 +105,7 @@ def _told_apart(
         return f"{code} {name}", False
     if said.kind not in _MONEY:
         return f"{code} {name} {said.kind}", False
-    traded = said.execution.execution_id if said.execution is not None else ""
+    traded = said.execution.execution_id if said.execution is not None else said.text
     return f"{code} {name} {said.kind} {traded} {said.execution_ref}", True
 
 

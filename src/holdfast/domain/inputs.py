@@ -13,6 +13,7 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.quotes import Quote
 from holdfast.domain.reports import Execution, LookupResult, Outcome, Report, Snapshot
 from holdfast.domain.requests import Amount, OrderRequest, OrderTerms
+from holdfast.domain.typed import Word
 
 
 class Submit(Struct, frozen=True, gc=False):
@@ -158,7 +159,7 @@ class AccountSeen(Struct, frozen=True, gc=False, kw_only=True):
     opened: Decimal
 
 
-class AdoptExternal(Struct, frozen=True, gc=False, kw_only=True):
+class AdoptExternal(Word, frozen=True, gc=False, kw_only=True):
     """The account has an order that no desk placed; `snapshot` says what it is."""
 
     snapshot: Snapshot
@@ -204,7 +205,11 @@ class PlaceOco(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Protect(Struct, frozen=True, gc=False, kw_only=True):
-    """A stop (`role` is `stop`) or a target for a position; without a quantity for all of it."""
+    """A stop (`role` is `stop`) or a target for a position.
+
+    The quantity `all` follows the position. Without one it is that at first, and stays what it is
+    when asked again.
+    """
 
     symbol: str
     role: Literal["stop", "target"]
@@ -255,7 +260,7 @@ class SeenElsewhere(Struct, frozen=True, gc=False, kw_only=True):
     quantity: Decimal
 
 
-class Answer(Struct, frozen=True, gc=False, kw_only=True):
+class Answer(Word, frozen=True, gc=False, kw_only=True):
     """How a submit, cancel or replace ended, as the account link saw it."""
 
     number: int
@@ -264,7 +269,7 @@ class Answer(Struct, frozen=True, gc=False, kw_only=True):
     outcome: Outcome
 
 
-class Looked(Struct, frozen=True, gc=False, kw_only=True):
+class Looked(Word, frozen=True, gc=False, kw_only=True):
     """What a lookup gave; `asked_ns` is the desk time at which the question left."""
 
     number: int
@@ -273,13 +278,17 @@ class Looked(Struct, frozen=True, gc=False, kw_only=True):
     result: LookupResult
 
 
-class Reported(Struct, frozen=True, gc=False):
-    """One message of the broker's stream."""
+class Reported(Word, frozen=True, gc=False):
+    """One message of the broker's stream.
+
+    `is_remains` where it could not be read: `report` tells only whose it was, and as text why.
+    """
 
     report: Report
+    is_remains: bool = False
 
 
-class Polled(Struct, frozen=True, gc=False, kw_only=True):
+class Polled(Word, frozen=True, gc=False, kw_only=True):
     """One poll of the account, cut down to this desk; `asked_ns` is when the question left."""
 
     asked_ns: int

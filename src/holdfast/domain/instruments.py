@@ -92,15 +92,19 @@ class Instrument(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 
     def check_notional(self, quantity: Decimal, price: Decimal) -> None:
         """Raise AmountError where quantity times price is below the minimum notional."""
-        if not self.minimum_notional:
-            return
-        # A bound to compare with, not a balance: with a long multiplier it has too many digits.
-        worth = rounded_mul(mul(quantity, price), self.multiplier)
-        if worth < self.minimum_notional:
+        if not self.can_order(quantity, price):
             raise AmountError(
-                f"{quantity} {self.symbol} at {price} is worth {worth} "
+                f"{quantity} {self.symbol} at {price} is worth {self._worth(quantity, price)} "
                 f"{self.currency}; the least that can be ordered is {self.minimum_notional}"
             )
+
+    def can_order(self, quantity: Decimal, price: Decimal) -> bool:
+        """Tell whether quantity times price comes to the minimum notional."""
+        return not self.minimum_notional or self._worth(quantity, price) >= self.minimum_notional
+
+    def _worth(self, quantity: Decimal, price: Decimal) -> Decimal:
+        # A bound to compare with, not a balance: with a long multiplier it has too many digits.
+        return rounded_mul(mul(quantity, price), self.multiplier)
 
     def money(self, quantity: Decimal, price: Decimal) -> Decimal:
         """Return the value of a quantity at a price, in `currency`."""

@@ -21,6 +21,7 @@ from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Slot, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.group_pace import may_try, next_try_ns
 from holdfast.domain.order import Order
+from holdfast.domain.persons import OURS
 from holdfast.domain.requests import OrderTerms
 from holdfast.domain.shares import in_lots
 from holdfast.domain.values import ZERO, Condition, OrderType, Status, TimeInForce, add, sub
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # With more orders of one role than this, one takes the place of all.
 LEGS_MAX: Final = 8
-OURS: Final = "holdfast"
 _LASTING: Final = (TimeInForce.GTC, TimeInForce.DAY)
 
 
@@ -202,8 +202,12 @@ def level(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: in
     if is_alone and (unfit or have > due):
         return cancel(desk, unfit or fit, "its group wants another exit")
     if have < due:
-        whole = len(live) >= LEGS_MAX
-        missing = due if whole else sub(due, have)
+        missing = sub(due, have)
+        if len(live) >= LEGS_MAX:
+            if is_alone:  # the next one takes its place as well
+                smallest = min(live, key=lambda order: order.open_quantity)
+                return cancel(desk, [smallest], "it makes room for a larger one")
+            missing = due
         return _place(desk, group, slot, missing, due, attempts_max)
     if unfit:
         sure = _sum(guards(desk, order) for order in fit)

@@ -47,6 +47,7 @@ def absorb_lookup(work: Work, order: Order, looked: Looked) -> None:
         or _is_open(order)
         or (works and not found)
         or order.is_past_end(work.wall_ns)
+        or _is_too_early(work, order, looked)
     )
     wait = backoff_ns(work, order.wire_id, order.lookup.tries)
     if alive:
@@ -69,6 +70,17 @@ def _is_open(order: Order) -> bool:
         wish.stage in {Stage.UNKNOWN, Stage.ACKNOWLEDGED} and wish.kind is not WishKind.CANCEL
         for wish in order.wishes
     )
+
+
+def _is_too_early(work: Work, order: Order, looked: Looked) -> bool:
+    """Tell whether an answer is from before an end, so that it lacks what traded meanwhile."""
+    if work.capabilities.lists_executions:
+        return False
+    shown = [one.snapshot for one in looked.result.sightings if is_working(one.snapshot)]
+    if any(order.find_leg(one.broker_order_id) is not order.leg for one in shown):
+        return True
+    ended = bool(looked.result.sightings) and not shown
+    return order.is_terminal and not ended and looked.asked_ns < order.completed_ns
 
 
 def _settle(work: Work, order: Order, wish: Wish, looked: Looked, *, found: bool) -> None:

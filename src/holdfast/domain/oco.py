@@ -4,7 +4,6 @@ Rule: a pair closes; it never opens. Where the broker takes pairs it is sent as 
 orders rest beside each other and what one trades the other gives up.
 """
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from holdfast.domain.commands import instrument_of
@@ -15,7 +14,8 @@ from holdfast.domain.group_asking import (
     check_closable,
     check_exits,
     check_key,
-    check_strategy,
+    check_market,
+    check_rising,
     key_conflict,
     maybe_aligned,
     open_group,
@@ -23,9 +23,10 @@ from holdfast.domain.group_asking import (
 )
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.inputs import PlaceOco
-from holdfast.domain.requests import choice
+from holdfast.domain.quotes import fresh_quote
+from holdfast.domain.requests import check_strategy, choice
 from holdfast.domain.values import Side, amount
-from holdfast.errors import InputError, UnsupportedOrderTypeError
+from holdfast.errors import UnsupportedOrderTypeError
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
@@ -35,7 +36,8 @@ def place_oco(desk: "Desk", given: PlaceOco) -> None:
     """Take two exits of which one trades; the result names the group.
 
     Raises:
-        InputError: prices that contradict each other, or a field that no order could have.
+        InputError: prices that contradict each other or lie on the wrong side of the market, or a
+            field that no order could have.
         UnknownSymbolError: the symbol is not defined on the desk.
         UnsupportedOrderTypeError: the broker has no such orders, and does not let them be emulated.
         IdempotencyConflict: its key was used for another request.
@@ -48,24 +50,21 @@ def place_oco(desk: "Desk", given: PlaceOco) -> None:
     target = aligned(given.limit_price, "limit_price", instrument)
     stop = aligned(given.stop_price, "stop_price", instrument)
     limit = maybe_aligned(given.stop_limit_price, "stop_limit_price", instrument)
-    if not _is_beyond(side, target, stop):
-        where = "above" if side is Side.SELL else "below"
-        raise InputError(
-            f"limit_price is {target} and stop_price is {stop}; of a pair that {side}s the target "
-            f"must lie {where} the stop"
-        )
+    check_rising(side, [("stop_price", stop), ("limit_price", target)], f"a pair that {side}s")
     exits = (
         ExitTerms(role=STOP, stop_price=stop, limit_price=limit),
         ExitTerms(role=TARGET, limit_price=target),
     )
-    key = check_key(given.idempotency_key)
+    key, strategy = check_key(given.idempotency_key), check_strategy(given.strategy)
     known = by_key(desk, key)
     if known is not None:
-        if (known.quantity, known.side) != (quantity, side):
+        was = (known.contingency, known.symbol, known.quantity, known.side, known.strategy)
+        if was != ("oco", given.symbol, quantity, side, strategy):
             raise key_conflict(key)
         desk.result_group(same_group(desk, known.group, exits), repeat=True)
         return
     check_exits(desk, exits, side)
+    check_market(side, exits, fresh_quote(desk, given.symbol))
     can = desk.capabilities
     if not can.native_oco and not can.exits_share_quantity:
         raise UnsupportedOrderTypeError(
@@ -80,12 +79,7 @@ def place_oco(desk: "Desk", given: PlaceOco) -> None:
         side=side,
         exits=exits,
         quantity=quantity,
-        strategy=check_strategy(given.strategy),
+        strategy=strategy,
         key=key,
     )
     desk.result_group(opened.group)
-
-
-def _is_beyond(side: Side, target: Decimal, stop: Decimal) -> bool:
-    """Tell whether a target lies where exits of that side gain, seen from the stop."""
-    return target > stop if side is Side.SELL else target < stop

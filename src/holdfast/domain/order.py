@@ -57,7 +57,7 @@ class Order(Struct, gc=False, kw_only=True, omit_defaults=True):
     refused.
     A member of a `group` is a `twin` where another exit is for the same units, and `rides` with the
     order in whose call it goes out: one with a `link`, to which it is `attached`. `meant` are the
-    stop and the limit price that were last asked for, None before any replace.
+    stop and the limit price that were last asked for and not refused, None before any replace.
     """
 
     number: int

@@ -1,5 +1,6 @@
 """Orders around a position: protecting it, closing it, and cancelling what surrounds it."""
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,9 @@ from holdfast.domain.group_asking import (
     check_closable,
     check_exits,
     check_key,
-    check_strategy,
+    check_market,
+    check_moved,
+    check_side,
     key_conflict,
     open_group,
 )
@@ -31,12 +34,12 @@ from holdfast.domain.order import Order
 from holdfast.domain.persons import check_person
 from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.refusals import refused
-from holdfast.domain.requests import check_text
+from holdfast.domain.requests import check_strategy, check_text
 from holdfast.domain.resting import UNTRIGGERED
-from holdfast.domain.shares import closable, rests, shares
+from holdfast.domain.shares import closable, exits_of, rests, shares
 from holdfast.domain.sweeping import sweep
-from holdfast.domain.values import ID_LENGTH_MAX, ZERO, Side, amount
-from holdfast.domain.wanting import want_exit
+from holdfast.domain.values import ID_LENGTH_MAX, ZERO, OrderType, Side, add, amount
+from holdfast.domain.wanting import call_off, want_exit
 from holdfast.errors import (
     InputError,
     OrderStatusError,
@@ -47,24 +50,27 @@ if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
 KINDS: Final = (STOP, TARGET, ENTRY)
+# The quantity of protection that follows its position.
+ALL: Final = "all"
 
 
 def protect(desk: "Desk", given: Protect) -> None:
     """Want a stop or a target for a position; the result names the group that sees to it.
 
-    One group protects what no other group looks after: asked again, it changes what it wants.
+    One group protects what nobody else does: asked again, it changes what it wants. It keeps its
+    quantity unless another one is named; `all` lets it follow the position.
 
     Raises:
         UnknownSymbolError: the symbol is not defined on the desk.
-        InputError: there is no position, or the price is on its wrong side.
+        InputError: there is no position, or the price is on its wrong side, or past the other exit.
         UnsupportedOrderTypeError: the broker has no such order, or not both for the same units.
-        OrderRefused: `REDUCE_ONLY_EXCEEDED`: other groups and exits look after all of it.
+        OrderRefused: `REDUCE_ONLY_EXCEEDED`: other groups and exits look after that much of it.
     """
     instrument = instrument_of(desk, given.symbol)
     side = _closing_side(desk, given.symbol)
     wanted = _wanted(desk, given, side)
     quantity = None
-    if given.quantity is not None:
+    if given.quantity is not None and given.quantity != ALL:
         quantity = amount(given.quantity, "quantity")
         instrument.check_quantity(quantity)
     _check_price_side(desk, given.symbol, side, wanted)
@@ -90,19 +96,25 @@ def protect(desk: "Desk", given: Protect) -> None:
             by=check_text(given.by, "by"),
         )
     else:
-        _change(desk, group, wanted, quantity, given.by)
+        _change(desk, group, wanted, given, quantity)
     desk.result_group(group.group)
 
 
 def _change(
-    desk: "Desk", group: Group, wanted: ExitTerms, quantity: Decimal | None, by: str
+    desk: "Desk", group: Group, wanted: ExitTerms, given: Protect, quantity: Decimal | None
 ) -> None:
-    name = check_text(by, "by")[:ID_LENGTH_MAX]
+    """Let a group want other prices, and another quantity if one is named: of what is left now."""
+    name = check_text(given.by, "by")[:ID_LENGTH_MAX]
+    check_moved(desk, group, wanted)
+    total = group.quantity if given.quantity is None else None
+    if quantity is not None:
+        check_closable(desk, group.symbol, group.side, quantity, beside=group.group)
+        total = add(quantity, add(group.exited, group.written_off))
     if group.slot(wanted.role).exit != wanted:
         want_exit(desk, group, wanted.role, wanted, by=name, reason="asked for")
-    if group.quantity != quantity:
+    if group.quantity != total:
         changed = e.GroupQuantityChanged(
-            at_ns=desk.now_ns, group=group.group, quantity=quantity, by=name, reason="asked for"
+            at_ns=desk.now_ns, group=group.group, quantity=total, by=name, reason="asked for"
         )
         desk.out(changed)
 
@@ -142,20 +154,10 @@ def _wanted(desk: "Desk", given: Protect, side: Side) -> ExitTerms:
 
 def _check_price_side(desk: "Desk", symbol: str, side: Side, wanted: ExitTerms) -> None:
     """A stop lies where the position loses and a target where it gains, seen from the market."""
-    quote, position = fresh_quote(desk, symbol), desk.positions[symbol]
-    mark = quote.mark if quote is not None else None
-    name = "the market" if mark is not None else "the average price"
-    mark = mark if mark is not None else position.average_price
-    price = wanted.stop_price if wanted.role == STOP else wanted.limit_price
-    if price is None or mark is None:
-        return
-    below = (side is Side.SELL) is (wanted.role == STOP)
-    if (price >= mark) if below else (price <= mark):
-        where = "below" if below else "above"
-        raise InputError(
-            f"the {wanted.role} of a position that {side}s to close is at {price}; it must be "
-            f"{where} {name}, which is {mark}"
-        )
+    quote, average = fresh_quote(desk, symbol), desk.positions[symbol].average_price
+    check_market(side, (wanted,), quote)
+    if (quote is None or quote.mark is None) and average is not None:
+        check_side(side, wanted, average, "the average price")
 
 
 def _protector(desk: "Desk", symbol: str, side: Side) -> Group | None:
@@ -239,6 +241,8 @@ def _check_beside(desk: "Desk", symbol: str, side: Side, quantity: Decimal) -> N
     given, free = shares(desk, symbol), closable(desk, symbol, side)
     for group in desk.state.groups.of(symbol):
         free -= given[group.group] if group.side is side else ZERO
+    for order in exits_of(desk, symbol, side):
+        free -= order.most_open if not order.group else ZERO
     if quantity > free:
         raise UnsupportedOrderTypeError(
             f"the broker lets no limit order rest beside the stop of the same units, and {free} of "
@@ -258,35 +262,57 @@ def _being_closed(desk: "Desk", symbol: str, side: Side) -> Decimal:
 def cancel_position_orders(desk: "Desk", given: CancelPositionOrders) -> None:
     """Cancel stops, targets or entries of a symbol; the result names the orders.
 
+    What is closing at this moment is neither. Where nothing is left to guard what an entry fills,
+    the entry goes as well.
+
     Raises:
         UnknownSymbolError: the symbol is not defined on the desk.
         InputError: a kind that there is not.
     """
     instrument_of(desk, given.symbol)
     by, reason = check_text(given.by, "by"), check_text(given.reason, "reason")
-    unknown = [kind for kind in given.kinds if kind not in KINDS]
-    if unknown or not given.kinds:
-        raise InputError(f"kinds are {given.kinds!r}; give some of {', '.join(KINDS)}")
+    kinds = check_kinds(given.kinds)
     reason = reason or "cancel position orders"
     orders = [
         order
         for order in desk.state.by_symbol.get(given.symbol, {}).values()
-        if _kind(desk, order) in given.kinds
+        if _kind(desk, order) in kinds
     ]
     for group in desk.state.groups.of(given.symbol):
         for slot in group.wanted:
-            if slot.role in given.kinds:
-                want_exit(desk, group, slot.role, None, by=by, reason=reason)
-    sweep(desk, orders, reason=reason, by=by, unprotected=STOP in given.kinds)
+            if slot.role in kinds:
+                call_off(desk, group, slot.role, by, reason)
+        entry = desk.state.order(group.entry) if group.entry in group.live else None
+        if entry is not None and entry.wanted_gone and entry not in orders:
+            orders.append(entry)
+    sweep(desk, orders, reason=reason, by=by, unprotected=STOP in kinds)
     desk.result(*(order.number for order in orders))
 
 
+def check_kinds(kinds: object) -> tuple[str, ...]:
+    """Return the kinds of orders around a position that are named, by one word or by several.
+
+    Raises:
+        InputError: none is named, or one that there is not.
+    """
+    named = (kinds,) if isinstance(kinds, str) else kinds
+    if not isinstance(named, Collection) or not named:
+        raise InputError(f"kinds is {kinds!r}; give some of {', '.join(KINDS)}")
+    for kind in named:
+        if kind not in KINDS:
+            raise InputError(f"kinds has {kind!r}; give some of {', '.join(KINDS)}")
+    return tuple(named)
+
+
 def _kind(desk: "Desk", order: Order) -> str:
+    """Return what an order is around a position; empty for one by which somebody is closing."""
     if order.role in {STOP, TARGET}:
         return order.role
-    if is_exit(order) or protects(desk, order):
-        return STOP if order.terms.order_type in UNTRIGGERED else TARGET
-    return ENTRY
+    if not (is_exit(order) or protects(desk, order)):
+        return ENTRY
+    if order.role or order.terms.order_type is OrderType.MARKET:
+        return ""
+    return STOP if order.terms.order_type in UNTRIGGERED else TARGET
 
 
 def close_group(desk: "Desk", given: CloseGroup) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from holdfast.domain import events as e
 from holdfast.domain.exits import check_exit, fits
 from holdfast.domain.exposure import is_exit
-from holdfast.domain.group import STOP, TARGET, Group
+from holdfast.domain.group import EXIT, STOP, TARGET, Group
 from holdfast.domain.inputs import Replace
 from holdfast.domain.limits import Entry, check_entry
 from holdfast.domain.order import Order
@@ -39,7 +39,7 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
         InputError: terms that the order type, the peg or the instrument does not allow.
     """
     group = desk.state.groups.get(order.group) if order.group else None
-    is_exit_of_group = group is not None and order.role in {STOP, TARGET}
+    is_exit_of_group = group is not None and _is_placed_by(group, order)
     _check_replaceable(desk, order, emulated=is_exit_of_group)
     changes = _changes(desk, order, command)
     if not changes:
@@ -68,6 +68,13 @@ def change_terms(desk: "Desk", order: Order, command: Replace) -> int:
         )
     )
     return order.number
+
+
+def _is_placed_by(group: Group, order: Order) -> bool:
+    """Tell whether a group places an order, and places it again, at prices that it wants."""
+    wanted = group.slot(EXIT).exit if order.role == EXIT else None
+    rests = wanted is not None and wanted.limit_price is not None
+    return rests or order.role in {STOP, TARGET}
 
 
 def check_entry_price(group: Group, order: Order, price: Decimal) -> None:

@@ -46,7 +46,7 @@ def absorb(work: Work, order: Order, report: Report) -> None:
     leg = order.find_leg(report.broker_order_id)
     news = leg.news(report.stamp_ns, report.sequence) if leg is not None else None
     if news is not None and news < 0:
-        note(work, order, report_id, report)
+        note(work, order, report, report_id)
         if report.kind in _ENDS and not order.is_terminal:
             work.look_up(order, f"{report.kind}, it was said, before what is known")
         return
@@ -82,7 +82,7 @@ def _pending(kind: WishKind) -> Callable[[Work, Order, Report, str], None]:
         restate_by(work, order, report)
         wish = _named(order, report, kind)
         if wish is None:
-            note(work, order, report_id, report)
+            note(work, order, report, report_id)
             return
         acknowledge(work, order, wish, report_id, report.stamp_ns, report.sequence)
 
@@ -132,7 +132,7 @@ def _working(condition: Condition) -> Callable[[Work, Order, Report, str], None]
         imply_acceptance(work, order, report.broker_order_id)
         restate_by(work, order, report)
         if order.is_terminal or order.condition in {condition, Condition.ABANDONED}:
-            note(work, order, report_id, report)
+            note(work, order, report, report_id)
             return
         work.out(
             e.ConditionChanged(
@@ -152,12 +152,12 @@ def _rejected(work: Work, order: Order, report: Report, report_id: str) -> None:
     """A rejection applies only while the submit is unanswered; a repeat's rejection is not it."""
     submit = order.wish(0)
     if order.status is not Status.NEW or submit is None:
-        note(work, order, report_id, report)
+        note(work, order, report, report_id)
         if not order.is_terminal and report.code is not RefusalCode.DUPLICATE_ID:
             work.look_up(order, "a rejection after its acceptance")
         return
     if report.code is RefusalCode.DUPLICATE_ID:
-        note(work, order, report_id, report)
+        note(work, order, report, report_id)
         unknown(work, order, submit, f"refused as a duplicate: {report.text}", duplicate=True)
         return
     work.out(
@@ -209,7 +209,7 @@ def _replaced(work: Work, order: Order, report: Report, report_id: str) -> None:
         confirm_replace(work, order, None, report, report_id)
     else:
         restate_by(work, order, report)
-        note(work, order, report_id, report)
+        note(work, order, report, report_id)
 
 
 def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> None:
@@ -232,7 +232,7 @@ def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> 
     leg = order.find_leg(report.broker_order_id)
     of_earlier = bool(report.broker_order_id) and leg is not order.leg
     if wish is None or wish.kind is WishKind.SUBMIT or of_earlier:
-        note(work, order, report_id, report)
+        note(work, order, report, report_id)
     else:
         work.out(
             e.WishRefused(
@@ -246,10 +246,6 @@ def _cancel_reject(work: Work, order: Order, report: Report, report_id: str) -> 
         )
     if not order.is_terminal:
         work.look_up(order, "a request was refused")
-
-
-def _status(work: Work, order: Order, report: Report, report_id: str) -> None:
-    note(work, order, report_id, report)
 
 
 _MONEY: Final[dict[ReportKind, Callable[[Work, Order, Report], None]]] = {
@@ -292,5 +288,5 @@ _STATES: Final[dict[ReportKind, Callable[[Work, Order, Report, str], None]]] = {
     ReportKind.STOPPED: _working(Condition.STOPPED),
     ReportKind.DONE_FOR_DAY: _working(Condition.DONE_FOR_DAY),
     ReportKind.HELD: _working(Condition.HELD),
-    ReportKind.ORDER_STATUS: _status,
+    ReportKind.ORDER_STATUS: note,
 }

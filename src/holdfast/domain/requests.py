@@ -192,9 +192,22 @@ def check_names(request: OrderRequest) -> None:
     for name in ("client_order_id", "idempotency_key"):
         if getattr(request, name) is not None:
             check_id(getattr(request, name), name)
-    if len(check_text(request.strategy, "strategy")) > ID_LENGTH_MAX:
-        found = f"strategy is {request.strategy!r}"
-        raise InputError(f"{found}; at most {ID_LENGTH_MAX} characters are kept")
+    check_strategy(request.strategy)
+
+
+def check_strategy(strategy: object) -> str:
+    """Return a strategy's name, which may be empty.
+
+    Raises:
+        InputError: it is no text, is longer than what is kept, or would not stay on its line.
+    """
+    name = check_text(strategy, "strategy")
+    if len(name) > ID_LENGTH_MAX:
+        found = f"strategy has {len(name)} characters"
+        raise InputError(f"{found}; at most {ID_LENGTH_MAX} are kept")
+    if not name.isprintable():
+        raise InputError(f"strategy is {name!r}; give a name on one line, without control codes")
+    return name
 
 
 def check_plain(request: OrderRequest) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from holdfast.domain.reports import (
     Accepted,
+    Child,
     Execution,
     NotSent,
     Outcome,
@@ -31,7 +32,7 @@ from holdfast.domain.values import DECIMALS_MAX, INTEGER_DIGITS_MAX, MOMENT_MAX
 _SMALLEST: Final = Decimal(1).scaleb(-DECIMALS_MAX)
 _PLAIN_EXPONENTS: Final = range(-DECIMALS_MAX, 1)
 _Said = TypeVar("_Said", bound=Execution | Report | Snapshot)
-_Told = TypeVar("_Told", bound=Execution | Report | Snapshot | Outcome)
+_Told = TypeVar("_Told", bound=Child | Execution | Report | Snapshot | Outcome)
 
 _AMOUNTS: Final[dict[type, tuple[str, ...]]] = {
     Execution: ("quantity", "price", "fee"),
@@ -52,6 +53,7 @@ _TEXTS: Final[dict[type, tuple[str, ...]]] = {
         "text",
     ),
     Snapshot: ("broker_order_id", "wire_id", "symbol", "word", "pending", "replaced_by"),
+    Child: ("role", "broker_order_id", "wire_id"),
     Accepted: ("broker_order_id",),
     Refused: ("text",),
     NotSent: ("text",),
@@ -113,6 +115,8 @@ def _mended(told: _Told) -> _Told:
     trade = told.execution if isinstance(told, Report) else None
     if trade is not None and (execution := _mended(trade)) is not trade:
         changes["execution"] = execution
+    if isinstance(told, Snapshot | Accepted) and told.children:
+        changes["children"] = tuple(map(_mended, told.children))
     return msgspec.structs.replace(told, **changes) if changes else told
 
 

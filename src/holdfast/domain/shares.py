@@ -5,18 +5,22 @@ together, somebody else closed a part of it: the newest groups owe less, for goo
 bought later is nobody else's. What was closed past all desks is taken off as long as it is told.
 Rule 2: what somebody is closing comes first, and what is undone; what follows a position gets
 what is left. What is still being closed leaves its group, but may come back to it.
-Rule 3: a claim counts like a trade, so that protection does not wait for the executions.
+Rule 3: what an exit of no group guards needs no second guard. A stop takes the place of stops, and
+a target that of targets; it counts once the broker works it, and until somebody cancels it.
+Rule 4: a claim counts like a trade, so that protection does not wait for the executions.
 """
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from holdfast.domain.dust import without_dust
 from holdfast.domain.exposure import is_exit
-from holdfast.domain.group import ENTRY, EXIT, Group, Phase
+from holdfast.domain.group import ENTRY, EXIT, STOP, Group, Phase, covers
 from holdfast.domain.group_pace import next_try_ns
 from holdfast.domain.hours import is_open
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
+from holdfast.domain.resting import UNTRIGGERED
 from holdfast.domain.values import ZERO, OrderType, Side, add, neg, sub
 
 if TYPE_CHECKING:
@@ -60,13 +64,22 @@ def in_lots(desk: "Desk", symbol: str, quantity: Decimal) -> Decimal:
 def shares(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     """Return, by number, what each open group of a symbol is to look after now, in lots."""
     found = _shared(desk, symbol, before_closing=False)
-    return {number: in_lots(desk, symbol, share) for number, share in found.items()}
+    return _placeable(desk, symbol, found)
 
 
 def stakes(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     """Return, by number, what each open group has of the position until it is really closed."""
     found = _shared(desk, symbol, before_closing=True)
-    return {number: in_lots(desk, symbol, share) for number, share in found.items()}
+    return _placeable(desk, symbol, found)
+
+
+def _placeable(desk: "Desk", symbol: str, found: dict[int, Decimal]) -> dict[int, Decimal]:
+    """Return what exits can be placed for: whole lots that are worth enough."""
+    groups = {group.group: group for group in desk.state.groups.of(symbol)}
+    return {
+        number: without_dust(desk, groups[number], in_lots(desk, symbol, share))
+        for number, share in found.items()
+    }
 
 
 def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
@@ -75,7 +88,7 @@ def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     short = {
         group.group: sub(group.owed, found[group.group])
         for group in desk.state.groups.of(symbol)
-        if group.owed is not None
+        if group.owed is not None and wants_anything(group)
     }
     return {number: quantity for number, quantity in short.items() if quantity}
 
@@ -108,8 +121,11 @@ def _shared(
     left = dict(there)
     for group in groups if before_closing else ():
         left[group.side] = add(left[group.side], _overdrawn(desk, group))
-    for side in () if before_closing else Side:
-        left[side] = max(sub(left[side], _leaving(desk, symbol, side)), ZERO)
+    loose = [] if before_closing else _loose(desk, symbol)
+    for order in loose:
+        if order.terms.order_type is OrderType.MARKET:  # what closes now needs no other exit
+            side = order.terms.side
+            left[side] = max(sub(left[side], order.most_open), ZERO)
     found: dict[int, Decimal] = {}
     for group in sorted(groups, key=_rank):
         is_close, most = group.contingency == "close", left[group.side]
@@ -117,6 +133,8 @@ def _shared(
             is_close or group.is_asked or group.phase is Phase.FLATTENING
         ):  # nothing can be closed but what is there
             most = min(most, there[group.side])
+        elif loose:
+            most = max(sub(most, _guarded_beside(desk, group, loose)), ZERO)
         owed = most if group.owed is None else min(group.owed, most)
         share = found[group.group] = owed if wants_anything(group) else ZERO
         if not (is_close and (before_closing or not _takes_place(desk, group))):
@@ -124,12 +142,26 @@ def _shared(
     return found
 
 
-def _leaving(desk: "Desk", symbol: str, side: Side) -> Decimal:
-    """Return what exits of no group are closing at this moment: it needs no other exit."""
-    total = ZERO
-    for order in exits_of(desk, symbol, side):
-        if not order.group and order.terms.order_type is OrderType.MARKET:
-            total = add(total, order.most_open)
+def _loose(desk: "Desk", symbol: str) -> list[Order]:
+    """Return the exits of no group that may still trade."""
+    orders = desk.state.by_symbol.get(symbol, {}).values()
+    return [order for order in orders if not order.group and is_exit(order)]
+
+
+def _guarded_beside(desk: "Desk", group: Group, loose: list[Order]) -> Decimal:
+    """Return what exits of no group guard in the place of a group's own.
+
+    Where exits share nothing, whatever rests leaves no room for one that follows the position.
+    """
+    total, guard = ZERO, group.guard
+    has_stop = guard is not None and guard.role == STOP
+    alone = group.owed is None and not desk.capabilities.exits_share_quantity
+    for order in loose:
+        kind = order.terms.order_type
+        if order.terms.side is not group.side or order.wanted_gone or kind is OrderType.MARKET:
+            continue
+        if alone or (kind in UNTRIGGERED) is has_stop:
+            total = add(total, covers(order))
     return total
 
 

@@ -11,9 +11,11 @@ Rule 5: an order that ended comes back only if the broker, asked twice by its ow
 quiet period, shows it working with a newer stamp.
 """
 
+from decimal import Decimal
 from typing import Final
 
 from holdfast.domain import events as e
+from holdfast.domain.executions import Leg
 from holdfast.domain.facts import (
     acknowledge,
     confirm_replace,
@@ -57,7 +59,7 @@ def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int)
     Terms before trades: what traded under a larger quantity must not complete a smaller one.
     """
     snapshot = sighting.snapshot
-    stale = _is_stale(order, snapshot, asked_ns)
+    stale = _is_stale(order, snapshot, asked_ns) or _is_behind(order, snapshot, asked_ns)
     leg = order.find_leg(snapshot.broker_order_id)
     if not stale and leg is not None and leg is order.leg and not order.is_terminal:
         restate(work, order, leg, snapshot)
@@ -98,6 +100,18 @@ def _is_stale(order: Order, snapshot: Snapshot, asked_ns: int) -> bool:
     ):
         return leg.is_older(snapshot.stamp_ns, snapshot.sequence)
     return bool(asked_ns) and asked_ns < order.updated_ns
+
+
+def _is_behind(order: Order, snapshot: Snapshot, asked_ns: int) -> bool:
+    """Tell whether an answer does not count a trade that is newer, and that was told elsewhere
+    after the question left: that it lacks this trade says nothing of a bust.
+    """
+    leg, figure = order.find_leg(snapshot.broker_order_id), snapshot.cumulative
+    if leg is None or figure is None or figure >= order.counted(leg):
+        return False
+    if asked_ns >= order.updated_ns or not snapshot.stamp_ns:
+        return False
+    return any(one.quantity and one.stamp_ns > snapshot.stamp_ns for one in leg.executions.values())
 
 
 def is_working(snapshot: Snapshot) -> bool:
@@ -153,14 +167,14 @@ def _confirm_alive(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) 
 def _take(work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believed: bool) -> None:
     if snapshot.status is not Status.REJECTED or snapshot.cumulative:
         imply_acceptance(work, order, snapshot.broker_order_id)
-    if _adopts_replace(work, order, snapshot):
+    replaced = _adopts_replace(work, order, snapshot)
+    if replaced and _carries(order, snapshot.replaced_by):
         return
     leg = leg_of(order, snapshot)
     figure = snapshot.cumulative
     if figure is not None:
         missing = sub(figure, order.counted(leg))
-        if believed and order.held is not None and (order.held.cumulative or ZERO) > figure:
-            work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
+        _let_go(work, order, leg, figure, believed=believed)
         if missing > 0:
             hold(work, order, snapshot)
             if order.held is not None and order.held_until_ns <= work.now_ns:
@@ -171,7 +185,25 @@ def _take(work: Work, order: Order, snapshot: Snapshot, asked_ns: int, *, believ
                 _ask(work, order, "a smaller cumulative figure")
                 return
             reduce_inferred(work, order, leg, neg(missing), snapshot)
-    _settle(work, order, snapshot, asked_ns)
+    if not replaced:
+        _settle(work, order, snapshot, asked_ns)
+
+
+def _carries(order: Order, broker_order_id: str) -> bool:
+    """Tell whether a broker order's figure has what was filled before it."""
+    leg = order.find_leg(broker_order_id)
+    return leg is not None and leg.carried
+
+
+def _let_go(work: Work, order: Order, leg: Leg, figure: Decimal, *, believed: bool) -> None:
+    """End the wait of another figure: a smaller one takes its place, or it is another's."""
+    if order.held is None:
+        return
+    held = order.find_leg(order.held.broker_order_id)
+    if held is not leg and not leg.carried:
+        release(work, order)
+    elif believed and (order.held.cumulative or ZERO) > figure:
+        work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
 
 
 def _ask(work: Work, order: Order, reason: str) -> None:

@@ -17,6 +17,7 @@ from holdfast.domain.attend import want_gone
 from holdfast.domain.exits import protects
 from holdfast.domain.inputs import CancelAll, ManageOrders
 from holdfast.domain.order import Order
+from holdfast.domain.persons import OURS
 from holdfast.domain.policies import StaleRules
 from holdfast.domain.requests import check_text
 from holdfast.domain.values import ID_LENGTH_MAX, Condition
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 # Looks at the age of orders are no closer together than this, whatever the rules say.
 SWEEP_EVERY_MS_MIN: Final = 50
-_OURS: Final = "holdfast"
 
 
 def sweep(
@@ -105,14 +105,14 @@ def cancel_all(desk: "Desk", given: CancelAll) -> None:
 def manage(desk: "Desk", given: ManageOrders) -> None:
     """Look for orders that have waited too long now; the result names those cancelled for it."""
     if desk.memo.reconciled:
-        desk.result(*_look(desk, given.by or _OURS))
+        desk.result(*_look(desk, given.by or OURS))
 
 
 def tick(desk: "Desk") -> None:
     """Look for them where it is time to."""
     due = _look_ns(desk)
     if due is not None and due <= desk.now_ns:
-        _look(desk, _OURS)
+        _look(desk, OURS)
 
 
 def due_ns(desk: "Desk") -> int | None:

@@ -7,7 +7,7 @@ import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.group import Group
-from holdfast.domain.legs import OURS
+from holdfast.domain.persons import OURS
 from holdfast.domain.pricing import ceil_to, floor_to
 from holdfast.domain.quotes import fresh_quote
 from holdfast.domain.values import OrderType, Side, rounded_add, rounded_sub

@@ -32,6 +32,8 @@ DECIMALS_MAX: Final = 14
 ID_LENGTH_MAX: Final = 64
 # What a journal can hold of a time in nanoseconds, or of a sequence number.
 MOMENT_MAX: Final = 2**63 - 1
+# What is longer is no number of an order, a group or a record.
+DIGITS_MAX: Final = len(str(MOMENT_MAX))
 
 # Plain digits, a point, an exponent; `Decimal` alone would take blanks, underscores and the digits
 # of every script, none of which anybody typed on purpose. NaN and Infinity are told apart later.

@@ -34,7 +34,7 @@ from holdfast.engine.control_wire import (
 )
 from holdfast.engine.manager import Manager
 from holdfast.engine.masking import described, masked
-from holdfast.errors import Busy, HoldfastError, InputError, WaitTimeout
+from holdfast.errors import Busy, HoldfastError, InputError, Unanswered
 
 _log = logging.getLogger("holdfast.control")
 
@@ -178,12 +178,12 @@ class Control:
 
         Raises:
             HoldfastError: it was not done, or not on every desk.
-            WaitTimeout: it came too late, and was not begun.
+            Unanswered: it came too late, and was not begun.
         """
         wait_s = (request.until_boot_ns - self._clock.boot_ns()) / NS_PER_S
         if wait_s <= 0:
             self.late += 1
-            raise WaitTimeout(f"{request.method} came {-wait_s:.1f} s too late; it was not done")
+            raise Unanswered(f"{request.method} came {-wait_s:.1f} s too late; it was not done")
         if request.method == "release" and kill_path(self._journal).exists():
             raise InputError(
                 f"{kill_path(self._journal)} exists and would engage the kill switch at once; "

@@ -19,7 +19,7 @@ from holdfast.engine.control_wire import (
     read_reply,
     socket_path,
 )
-from holdfast.errors import Closed, HoldfastError, WaitTimeout
+from holdfast.errors import Closed, HoldfastError, Unanswered
 
 # How long an owner has by default: far more than a busy one needs.
 ANSWER_WAIT_S: Final = 10.0
@@ -40,7 +40,7 @@ def ask(
 
     Raises:
         Closed: nobody owns the journal, or its owner does not listen; the message says what to do.
-        WaitTimeout: the owner did not answer; it does not begin with it any more.
+        Unanswered: the owner did not answer; it does not begin with it any more.
         HoldfastError: the owner said no, with the class and code that it has there.
     """
     clock = clock or SystemClock()
@@ -109,8 +109,8 @@ def _unreachable(journal: Path, method: str) -> Closed:
     )
 
 
-def _silent(journal: Path, method: str, wait_s: float) -> WaitTimeout:
-    return WaitTimeout(
+def _silent(journal: Path, method: str, wait_s: float) -> Unanswered:
+    return Unanswered(
         f"{_named(owner_of(journal))} owns {journal} and did not answer `{method}` in {wait_s:g} s;"
         " if it is stopped or too busy, it will not begin with it any more, and what it had begun "
         f"shows in `holdfast orders`. Let it go on (kill -CONT), or end it and start its program "
@@ -118,8 +118,8 @@ def _silent(journal: Path, method: str, wait_s: float) -> WaitTimeout:
     )
 
 
-def _gone(journal: Path, method: str) -> WaitTimeout:
-    return WaitTimeout(
+def _gone(journal: Path, method: str) -> Unanswered:
+    return Unanswered(
         f"the owner of {journal} went away while it had `{method}`; whether it was done shows in "
         "`holdfast orders`, before the command is repeated"
     )

@@ -12,19 +12,18 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from holdfast.domain.position_orders import KINDS
 from holdfast.engine.control_wire import order_row, order_rows, position_rows
 from holdfast.engine.group_reading import GroupReading
 from holdfast.engine.group_views import group_detail, group_row, group_rows, protection_rows
-from holdfast.engine.grouping import KINDS
 from holdfast.engine.manager import Manager
+from holdfast.engine.masking import masked_value
 from holdfast.engine.results import CancelResult, tally_rows
 from holdfast.errors import HoldfastError, InputError
 
 _log = logging.getLogger("holdfast.control")
 
 ORDERS_MAX: Final = 1_000
-# The share of its time that a call may wait for what it began; the rest is for the answer.
-_WAIT_SHARE: Final = 0.9
 Number: TypeAlias = str | int
 
 
@@ -189,8 +188,8 @@ async def _order(desk: GroupReading, given: _Named, _wait_s: float) -> object:
     return {**order_row(order), "executions": await desk.executions(given.client_order_id)}
 
 
-async def _submit(desk: Manager, given: dict[str, Any], _wait_s: float) -> object:
-    return order_row(await desk.submit(**given))
+async def _submit(desk: Manager, given: dict[str, Any], wait_s: float) -> object:
+    return order_row(await desk.submit(**{"timeout": wait_s, **given}))
 
 
 async def _cancel(desk: Manager, given: _Cancel, _wait_s: float) -> object:
@@ -277,14 +276,14 @@ async def _close_group(desk: Manager, given: _CloseGroup, wait_s: float) -> obje
             by=given.by,
             reason=given.reason,
             wait=given.wait,
-            timeout=_WAIT_SHARE * wait_s,
+            timeout=wait_s,
         )
     )
 
 
 async def _bracket(desk: Manager, given: _Bracket, wait_s: float) -> object:
     terms: dict[str, Any] = msgspec.structs.asdict(given)
-    return group_row(await desk.place_bracket_order(**terms, timeout=_WAIT_SHARE * wait_s))
+    return group_row(await desk.place_bracket_order(**terms, timeout=wait_s))
 
 
 async def _oco(desk: Manager, given: _Oco, _wait_s: float) -> object:
@@ -295,7 +294,7 @@ async def _oco(desk: Manager, given: _Oco, _wait_s: float) -> object:
 async def _close(desk: Manager, given: _Close, wait_s: float) -> object:
     terms: dict[str, Any] = msgspec.structs.asdict(given)
     terms["method"] = "market" if given.limit_price is None else "limit"
-    return group_row(await desk.close_position(**terms, timeout=_WAIT_SHARE * wait_s))
+    return group_row(await desk.close_position(**terms, timeout=wait_s))
 
 
 async def _protect(desk: Manager, given: _Protect, _wait_s: float) -> object:
@@ -331,8 +330,9 @@ async def _positions(desk: GroupReading, _given: _Given, _wait_s: float) -> obje
     return position_rows(await desk.positions())
 
 
-async def _health(desk: Manager, _given: _Given, _wait_s: float) -> object:
-    return {"health": await desk.health(), "guard": await desk.guard()}
+async def _health(desk: GroupReading, _given: _Given, _wait_s: float) -> object:
+    told = {"health": await desk.health(), "guard": await desk.guard()}
+    return masked_value(msgspec.to_builtins(told))
 
 
 async def _statistics(desk: Manager, _given: _Given, _wait_s: float) -> object:
@@ -372,7 +372,7 @@ METHODS: Final = {
     "trading-statistics": _Method(_trading, _Trading, of_all=True, reads=True),
     "close-group": _Method(_close_group, _CloseGroup),
     "positions": _Method(_positions, _Given, of_all=True, reads=True),
-    "health": _Method(_health, _Given, of_all=True),
+    "health": _Method(_health, _Given, of_all=True, reads=True),
     "statistics": _Method(_statistics, _Given, of_all=True),
 }
 

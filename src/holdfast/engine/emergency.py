@@ -44,11 +44,24 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
+# Those that hold entries back or close positions, though nothing is sent under their id.
+SWITCHES: Final = frozenset({"kill", "flatten"})
 # What a desk has to be handed.
-_OWED: Final = frozenset({"exit", "release", "kill", "flatten"})
+_OWED: Final = frozenset({"exit", "release", *SWITCHES})
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Line).decode
+
+
+def beside(journal: Path) -> Path:
+    """Return where the record of a journal's halts is."""
+    return journal.with_name(f"{journal.name}.emergency.jsonl")
+
+
+def switch_words(line: Line) -> str:
+    """Say which switch was turned, by whom and why."""
+    what = f"kill switch, {line.action}" if line.kind == "kill" else "flatten"
+    return f"{what} {line.symbol}".rstrip() + f": by {line.by}, {line.reason}"
 
 
 class EmergencyLog:

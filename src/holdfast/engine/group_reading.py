@@ -13,7 +13,7 @@ from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group
 from holdfast.domain.group_book import GROUP_EVENTS
 from holdfast.domain.order import Order
 from holdfast.domain.requests import check_text
-from holdfast.domain.values import ID_LENGTH_MAX, ZERO, add
+from holdfast.domain.values import DIGITS_MAX, ID_LENGTH_MAX, ZERO, add
 from holdfast.engine.group_views import GroupView, view_group
 from holdfast.engine.reading import Reading
 from holdfast.engine.rows import order_of
@@ -23,8 +23,6 @@ from holdfast.ports import Journal
 
 # A query answers with at most so many unless it is asked for more.
 GROUPS_MAX: Final = 100
-# A group's number has at most so many digits, as a journal's record numbers have.
-DIGITS_MAX: Final = 19
 _KINDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in GROUP_EVENTS)
 _SUBMITTED: Final = "order_submitted"
 _EXITS: Final = frozenset({STOP, TARGET, EXIT})
@@ -69,11 +67,14 @@ class GroupReading(Reading):
         """Return groups that match, the newest first; closed ones as long as they are in memory.
 
         Raises:
-            InputError: a symbol or strategy that is no text, or a limit that is no count from 1.
+            InputError: a symbol or strategy that is no text, `closed` that is neither True nor
+                False, or a limit that is no count from 1.
         """
         check_text(symbol, "symbol")
         if strategy is not None:
             check_text(strategy, "strategy")
+        if not isinstance(closed, bool):
+            raise InputError(f"closed is {closed!r}; give True or False")
         if type(limit) is not int or limit < 1:
             raise InputError(f"limit is {limit!r}; give a whole number, 1 or more")
         desk, now_ns = self._runner.desk, self._runner.now_ns()

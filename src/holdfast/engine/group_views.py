@@ -57,7 +57,7 @@ class GroupView(Struct, frozen=True, kw_only=True):
     for it in the table of phases. Times are UTC nanoseconds of desk time. `unprotected_ms` is how
     long something it held was not covered, in sum and up to now, and `longest_unprotected_ms` the
     longest such time. `members` are its orders, oldest first, the newest 100 at most; `history`
-    has its last 50 changes of phase.
+    has its last 50 changes, of its phase or of what somebody wants of a role, with who and why.
     """
 
     group: int
@@ -119,7 +119,7 @@ def view_group(
         group_id=group_id(desk, group.group),
         contingency=group.contingency,
         symbol=group.symbol,
-        side=_other(group.side) if group.enters else group.side,
+        side=group.side.opposite if group.enters else group.side,
         strategy=group.strategy,
         idempotency_key=group.key,
         phase=group.phase,
@@ -189,6 +189,7 @@ def view_emergency_close(desk: Desk, order: OrderView) -> GroupView:
 
 def group_row(view: GroupView) -> dict[str, Any]:
     """Show a group in one flat object: amounts as strings, times in UTC."""
+    entry = view.entry
     return {
         "group": view.group,
         "group_id": view.group_id,
@@ -196,6 +197,7 @@ def group_row(view: GroupView) -> dict[str, Any]:
         "symbol": view.symbol,
         "side": view.side,
         "quantity": view.quantity,
+        "entry_client_order_id": "" if entry is None else entry.client_order_id,
         "phase": view.phase,
         "cause": view.cause,
         "reason": masked(view.reason),
@@ -285,7 +287,3 @@ def _member(order: Order) -> GroupMember:
         stop_price=order.terms.stop_price,
         text=order.text,
     )
-
-
-def _other(side: Side) -> Side:
-    return Side.BUY if side is Side.SELL else Side.SELL

@@ -1,7 +1,7 @@
 """Orders that are tied together: brackets, pairs, and what protects or closes a position."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 from holdfast.domain.group import Phase
@@ -14,17 +14,20 @@ from holdfast.domain.inputs import (
     PlaceOco,
     Protect,
 )
+from holdfast.domain.persons import check_by
+from holdfast.domain.position_orders import KINDS, check_kinds
 from holdfast.domain.requests import Amount, OrderRequest, check_text
 from holdfast.domain.shares import closable
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.engine.group_views import GroupView, view_emergency_close
 from holdfast.engine.results import CancelResult
 from holdfast.engine.steering import Steering
-from holdfast.engine.waiting import WAIT_S, check_timeout
+from holdfast.engine.waiting import WAIT_S, check_timeout, in_words
 from holdfast.errors import (
     Halted,
     InputError,
     JournalUnwritable,
+    Missed,
     OrderStatusError,
     OrderSubmissionError,
     WaitTimeout,
@@ -32,8 +35,6 @@ from holdfast.errors import (
 
 # "entered", "protected", "closed", or a check.
 GroupUntil: TypeAlias = str | Callable[[GroupView], bool]
-# The kinds of orders around a position.
-KINDS: Final = ("stop", "target", "entry")
 
 # A year: whoever wants longer wants no end.
 ENTRY_S_MAX: Final = 366 * 86_400
@@ -82,7 +83,7 @@ class Grouping(Steering):
             OrderRefused: `GROUP_OPPOSES`, or a limit said no to the entry.
             Busy, Halted, Closed, JournalError: nothing was taken.
             OrderSubmissionError: waiting, the entry was refused or never sent.
-            OrderStatusError: waiting, it ended otherwise and cannot come to that.
+            Missed: waiting, it ended otherwise and cannot come to that.
             WaitTimeout: waiting, it has not come to that in `timeout` seconds; the group stands.
         """
         _check_wait(wait, _ENTRY_WAITS)
@@ -91,7 +92,7 @@ class Grouping(Steering):
             symbol=check_text(symbol, "symbol"),
             side=side,
             quantity=quantity,
-            entry_type=entry_type or ("market" if entry_price is None else "limit"),
+            entry_type=_guessed(entry_price) if entry_type is None else entry_type,
             entry_price=entry_price,
             stop_loss_price=stop_loss_price,
             stop_limit_price=stop_limit_price,
@@ -180,7 +181,7 @@ class Grouping(Steering):
             quantity=quantity,
             limit_price=limit_price,
             strategy=check_text(strategy, "strategy"),
-            by=check_text(by, "by"),
+            by=check_by(by),
             reason=check_text(reason, "reason"),
             idempotency_key=_maybe_text(idempotency_key, "idempotency_key"),
         )
@@ -204,8 +205,9 @@ class Grouping(Steering):
     ) -> GroupView:
         """Protect a position by a stop at a price, or one that follows the market by `trail`.
 
-        Without a quantity it is for all that no other group looks after, and follows the position.
-        Called again it moves the stop.
+        Without a quantity it is for all that nothing else guards, and follows the position. Called
+        again it moves the stop, for the same quantity unless another one is given; `"all"` follows
+        the position again.
 
         Raises:
             InputError: there is no position, or the price is on its wrong side.
@@ -222,7 +224,7 @@ class Grouping(Steering):
                 trail=trail,
                 quantity=quantity,
                 strategy=check_text(strategy, "strategy"),
-                by=check_text(by, "by"),
+                by=check_by(by),
             )
         )
 
@@ -243,7 +245,7 @@ class Grouping(Steering):
                 limit_price=limit_price,
                 quantity=quantity,
                 strategy=check_text(strategy, "strategy"),
-                by=check_text(by, "by"),
+                by=check_by(by),
             )
         )
 
@@ -267,15 +269,11 @@ class Grouping(Steering):
         check_timeout(timeout)
         command = CancelPositionOrders(
             symbol=check_text(symbol, "symbol"),
-            kinds=_check_kinds(kinds),
-            by=check_text(by, "by"),
+            kinds=check_kinds(kinds),
+            by=check_by(by),
             reason=check_text(reason, "reason"),
         )
-        try:
-            orders = await self._runner.several(command)
-        except (Halted, JournalUnwritable):
-            return await self._halted.sweep(command)
-        return await self._cancelled(orders, timeout)
+        return await self._swept(command, timeout)
 
     async def close_group(
         self,
@@ -323,7 +321,8 @@ class Grouping(Steering):
         Raises:
             InputError: a timeout or an `until` that cannot be waited for.
             WaitTimeout: it has not come to that in `timeout` seconds.
-            OrderStatusError: no such group, or it ended otherwise and cannot come to that.
+            OrderStatusError: no such group; `Missed` where it ended otherwise and cannot come to
+                that.
             OrderSubmissionError: its entry was refused or never sent.
         """
         check_timeout(timeout)
@@ -346,10 +345,10 @@ class Grouping(Steering):
                 return await watcher.future
         except TimeoutError:
             now = self._runner.desk.state.groups.get(view.group)
+            wanted = until if isinstance(until, str) else "as waited for"
             raise WaitTimeout(
-                f"group {view.group} is {now.phase if now else view.phase} after {timeout} s and "
-                f"not {until if isinstance(until, str) else 'as waited for'}; wait again, or "
-                "close it with `close_group`"
+                f"group {view.group} is {now.phase if now else view.phase} after "
+                f"{in_words(timeout)} and not {wanted}; wait again, or close it with `close_group`"
             ) from None
         finally:
             self._runner.unwatch(watcher)
@@ -382,14 +381,9 @@ def _check_wait(wait: str, known: Sequence[str]) -> None:
         raise InputError(f"wait is {wait!r}; give one of {', '.join(known)}")
 
 
-def _check_kinds(kinds: object) -> tuple[str, ...]:
-    named = (kinds,) if isinstance(kinds, str) else kinds
-    if not isinstance(named, Collection):
-        raise InputError(f"kinds is {kinds!r}; give some of {', '.join(KINDS)}")
-    for kind in named:
-        if kind not in KINDS:
-            raise InputError(f"kinds has {kind!r}; give some of {', '.join(KINDS)}")
-    return tuple(named)
+def _guessed(entry_price: Amount | None) -> str:
+    """Return the type of an entry of which none was named."""
+    return "market" if entry_price is None else "limit"
 
 
 def _maybe_text(value: str | None, name: str) -> str | None:
@@ -438,7 +432,7 @@ def _is_protected(group: GroupView) -> bool:
     raise _missed(group, "protected")
 
 
-def _missed(group: GroupView, wanted: str) -> OrderStatusError | OrderSubmissionError:
+def _missed(group: GroupView, wanted: str) -> Missed | OrderSubmissionError:
     """Word why a group does not come to what is waited for."""
     entry = group.entry
     if entry is not None and entry.status in {Status.REJECTED, Status.FAILED}:
@@ -447,7 +441,7 @@ def _missed(group: GroupView, wanted: str) -> OrderStatusError | OrderSubmission
             f"{entry.text or 'no reason given'}; it does not work at the broker",
             client_order_id=entry.client_order_id,
         )
-    return OrderStatusError(
+    return Missed(
         f"group {group.group} is {group.phase} ({group.reason or group.cause}) and will not be "
         f"{wanted}; `group({group.group})` tells what became of it",
         client_order_id=entry.client_order_id if entry is not None else "",

@@ -39,7 +39,7 @@ from holdfast.domain.requests import OrderRequest, OrderTerms, check_request
 from holdfast.domain.settings import Settings
 from holdfast.domain.shares import closable, room
 from holdfast.domain.values import ID_LENGTH_MAX, ZERO, Side, Status
-from holdfast.engine.emergency import EmergencyLog, Line
+from holdfast.engine.emergency import EmergencyLog, Line, switch_words
 from holdfast.engine.link import AccountLink
 from holdfast.engine.results import CancelResult
 from holdfast.engine.runner import Runner
@@ -124,8 +124,7 @@ class HaltedDesk:
     def switches(self) -> Iterator[str]:
         """Say which switches were turned that the desk does not have yet."""
         for line in self._switches.values():
-            what = f"kill switch, {line.action}" if line.kind == "kill" else "flatten"
-            yield f"{what} {line.symbol}".rstrip() + f": by {line.by}, {line.reason}"
+            yield switch_words(line)
 
     def _keep(self, given: EngageKillSwitch | Flatten) -> None:
         words = msgspec.json.encode(given)

@@ -22,6 +22,7 @@ from holdfast.domain.reports import Accepted, LookupResult, NotSent, Outcome, Re
 from holdfast.domain.sanity import legible
 from holdfast.domain.values import OrderType
 from holdfast.engine.budget import Rank, RateRules
+from holdfast.engine.calls import Call, Questions
 from holdfast.engine.feeding import Feeding, account_closed
 from holdfast.engine.gate import Gate
 from holdfast.engine.intake import Sample
@@ -60,20 +61,6 @@ Turn: TypeAlias = asyncio.Future[None]
 _WITHDRAWN: Final = NotSent(text="cancelled before its turn came", waited=True)
 
 
-class Call:
-    """One effect of one desk on its way to the broker; `batch` are all that share the call."""
-
-    __slots__ = ("batch", "effect", "expired", "port", "task", "until")
-
-    def __init__(self, effect: Effect, port: DeskPort, batch: tuple[CancelOrder, ...] = ()) -> None:
-        self.effect = effect
-        self.batch = batch
-        self.port = port
-        self.until = 0.0  # loop time in seconds, as timers have it
-        self.task: asyncio.Task[Any] | None = None
-        self.expired = False
-
-
 class AccountLink:
     """Owns every task that talks to one broker account."""
 
@@ -102,6 +89,7 @@ class AccountLink:
         self._entries = self._lane("entries", ENTRY_CALLS_MAX, carry_out, Rank.ENTRY)
         self._lookups = self._lane("lookups", LOOKUP_CALLS_MAX, look_up, Rank.QUERY)
         self._gate.serve(self._lanes)
+        self._questions = Questions(self._lookups)
         # How many cancels of a sweep have not been answered for the first time, by desk and batch.
         self._sweeps: dict[tuple[str, int], int] = {}
         # In the order of their start, so that those which expire together are told in it.
@@ -123,6 +111,7 @@ class AccountLink:
         """
         for lane in self._lanes:
             lane.forget(port.prefix)
+        self._questions.forget(port.prefix)
         self._sweeps = {key: n for key, n in self._sweeps.items() if key[0] != port.prefix}
 
     def start(self) -> None:
@@ -230,6 +219,8 @@ class AccountLink:
         for effect in effects:
             if type(effect) is CancelOrder and effect.batch:
                 sweeps.setdefault(effect.batch, []).append(effect)
+            elif type(effect) is LookupOrder:
+                self._questions.put(effect, port, since)
             else:
                 self._lane_of(effect).put(Call(effect, port), port.prefix, since)
         for batch, cancels in sweeps.items():
@@ -271,8 +262,6 @@ class AccountLink:
             return LookupResult(text=described(error))
 
     def _lane_of(self, effect: Effect) -> Lane[Any]:
-        if type(effect) is LookupOrder:
-            return self._lookups
         if type(effect) is CancelOrder:
             return self._exits
         assert isinstance(effect, SubmitOrder | ReplaceOrder)
@@ -386,8 +375,7 @@ class AccountLink:
             if not call.done():
                 call.set_result(None)
             return
-        effect = call.effect
-        assert isinstance(effect, LookupOrder)
+        effect = self._questions.begin(call)
         self.made["lookup"] += 1
         asked_ns = call.port.now_ns()
         result = await self._bounded(call, self.broker.lookup(effect), self._ack_wait_s)

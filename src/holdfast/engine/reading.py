@@ -3,11 +3,12 @@
 Orders in memory may be ahead of the disk by milliseconds; archived ones come from the journal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
+from holdfast.domain.group import Group
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.order import Order
 from holdfast.domain.quotes import Quote
@@ -195,7 +196,13 @@ class Reading:
 
         Of a desk's whole life, archived orders and late facts included; amounts are exact. Past
         10,000 pairs of strategy and symbol, new ones are counted under the strategy `other`.
+
+        Raises:
+            InputError: a strategy or symbol that is no text.
         """
+        check_text(symbol, "symbol")
+        if strategy is not None:
+            check_text(strategy, "strategy")
         desk, found = self._runner.desk, []
         tallies = desk.state.tallies.with_live(desk.active())
         for name, traded in sorted(tallies):
@@ -223,7 +230,7 @@ class Reading:
             unclaimed=tuple(link.routing.unclaimed),
             slow_callbacks=tuple(self._subscribers.slow),
             unreadable=tuple(map(str, link.unreadable)),
-            unprotected=tuple(one.group for one in runner.desk.state.groups.open() if one.naked_ns),
+            unprotected=unprotected(runner.desk.state.groups.open()),
         )
 
     def _order(self, client_order_id: str) -> Order:
@@ -269,6 +276,11 @@ class Reading:
                 if each in bodies:
                     left -= 1
                     yield order_of(bodies[each])
+
+
+def unprotected(groups: Iterable[Group]) -> tuple[int, ...]:
+    """Return the groups that are not wholly covered, or are on their way out for it, by number."""
+    return tuple(group.group for group in groups if group.naked_ns)
 
 
 def _status(status: Status | str | None) -> Status | None:

@@ -1,7 +1,6 @@
 """Changing what was ordered: one order, all of them, and the switches that hold everything back."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -29,7 +28,7 @@ from holdfast.domain.reports import LookupResult
 from holdfast.domain.requests import Amount, check_text
 from holdfast.domain.values import TERMINAL, Status
 from holdfast.domain.wish import WishKind
-from holdfast.engine.halted import settled
+from holdfast.engine.halted import Sweep, settled
 from holdfast.engine.masking import masked
 from holdfast.engine.placing import Placing
 from holdfast.engine.results import CancelResult, cancel_result
@@ -139,11 +138,7 @@ class Steering(Placing):
             by=check_text(by, "by"),
             reason=check_text(reason, "reason"),
         )
-        try:
-            orders = await self._runner.several(command)
-        except (Halted, JournalUnwritable):
-            return await self._halted.sweep(command)
-        return await self._cancelled(orders, timeout)
+        return await self._swept(command, timeout)
 
     async def manage_open_orders(self, *, by: str = "") -> list[OrderView]:
         """Look now for orders that have waited too long; return those being cancelled for it.
@@ -197,11 +192,7 @@ class Steering(Placing):
         command = EngageKillSwitch(
             by=check_text(by, "by"), reason=check_text(reason, "reason"), action=action
         )
-        try:
-            orders = await self._runner.several(command)
-        except (Halted, JournalUnwritable):
-            return await self._halted.sweep(command)
-        return await self._cancelled(orders, timeout)
+        return await self._swept(command, timeout)
 
     async def release_kill_switch(self, *, by: str, reason: str) -> None:
         """Let entries out again; who and why is journaled."""
@@ -344,10 +335,16 @@ class Steering(Placing):
             wait_s *= 2
         return found, tries
 
-    async def _cancelled(self, orders: Sequence[OrderView], timeout: float) -> list[CancelResult]:
-        """Wait until each order ended, or its cancel was refused and looked into."""
-        waiting = [self._settled_cancel(order, timeout) for order in orders]
-        answers = await settled(waiting)
+    async def _swept(self, command: Sweep, timeout: float) -> list[CancelResult]:
+        """Cancel what a command is about, past the journal while that cannot be written.
+
+        With the journal each order ended by then, or its cancel was refused and looked into.
+        """
+        try:
+            orders = await self._runner.several(command)
+        except (Halted, JournalUnwritable):
+            return await self._halted.sweep(command)
+        answers = await settled([self._settled_cancel(order, timeout) for order in orders])
         return [
             cancel_result(answer)
             if isinstance(answer, OrderView)

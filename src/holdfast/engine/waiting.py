@@ -52,10 +52,10 @@ class Waiting(GroupReading):
                 return found
         except TimeoutError:
             now = self._runner.desk.order(order.number)
+            wanted = until if isinstance(until, str) else "as waited for"
             raise WaitTimeout(
                 f"order {order.client_order_id} is {now.status if now else order.status} after "
-                f"{timeout} s and not {until if isinstance(until, str) else 'as waited for'}; "
-                "wait again, or cancel it"
+                f"{in_words(timeout)} and not {wanted}; wait again, or cancel it"
             ) from None
 
     async def _passed(self, order: OrderView, check: Callable[[OrderView], bool]) -> OrderView:
@@ -79,6 +79,11 @@ def check_timeout(timeout: object, name: str = "timeout") -> None:
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise InputError(f"{name} is {timeout!r}; give seconds, zero or more")
+
+
+def in_words(seconds: float) -> str:
+    """Say how long was waited, without figures that nobody can check."""
+    return f"{round(seconds, 3):g} s"
 
 
 def _or_moved(check: Callable[[OrderView], bool]) -> Callable[[OrderView], bool]:

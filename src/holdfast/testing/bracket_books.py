@@ -11,7 +11,7 @@ from msgspec import Struct
 from holdfast.clock import NS_PER_MS
 from holdfast.domain.desk import Desk
 from holdfast.domain.events import OrderFilled
-from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, UNDO, Group
+from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, UNDO, Cause, Group
 from holdfast.domain.instruments import Instrument, signed
 from holdfast.domain.reports import Execution, Report
 from holdfast.domain.values import ZERO, add, ratio, rounded_mul, rounded_sub, sub
@@ -166,7 +166,8 @@ def _ends(desk: Desk, group: Group) -> Iterable[str]:
     cut_short = entry is not None and entry.filled_quantity < (entry.quantity or ZERO)
     if cut_short and entry is not None and 0 < group.entry_end_ns <= entry.completed_ns:
         yield "timed out"
-    yield from {f"flattened: {each.cause}" for each in group.history if each.phase == "flattening"}
+    moved = [each for each in group.history if each.cause in set(Cause)]
+    yield from {f"flattened: {each.cause}" for each in moved if each.phase == "flattening"}
     if any(each.phase == "excess" for each in group.history):
         yield "excess"
 

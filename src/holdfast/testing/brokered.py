@@ -13,13 +13,13 @@ from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
-from holdfast.domain.group import Group
+from holdfast.domain.group import Cause, Group
 from holdfast.domain.instruments import signed
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Accepted, LookupResult, Outcome, Unknown
 from holdfast.domain.values import ZERO, Side, Status
 from holdfast.domain.work import NS_PER_MS
-from holdfast.testing.builders import WAKES_MAX, DeskDriver
+from holdfast.testing.builders import DeskDriver
 from holdfast.testing.model_broker import Held, ModelBroker
 
 # Every kind of broker on which a stop and a target can guard the same units.
@@ -128,20 +128,9 @@ class BrokeredDesk(DeskDriver):
             raise decision.error
         return decision
 
-    def advance(self, by_ms: int) -> list[Effect]:
-        """Let time pass and talk at every deadline on the way; return the effects."""
-        until, before = self.now_ns + by_ms * NS_PER_MS, len(self.effects)
-        for _ in range(WAKES_MAX):
-            due = self.desk.next_deadline()
-            if due is None or due > until:
-                break
-            self.now_ns = max(due, self.now_ns)
-            self.ask(inputs.Tick(), after_ms=0)
-        else:
-            raise RuntimeError(f"the desk woke {WAKES_MAX} times within {by_ms} ms")
-        self.now_ns = max(until, self.now_ns)
+    def tick(self) -> None:
+        """Tell the desk what time it is, then let desk and broker talk until both are quiet."""
         self.ask(inputs.Tick(), after_ms=0)
-        return self.effects[before:]
 
     def break_next(self, kind: str, role: str, *outcomes: Outcome, arrives: bool = False) -> None:
         """Answer the next calls of a kind (submit, cancel, replace) and role in this way.
@@ -229,7 +218,8 @@ class BrokeredDesk(DeskDriver):
 
     def phases(self, group: int = 1) -> list[str]:
         """Return the phases that a group went through, the first one left out."""
-        return [str(moment.phase) for moment in self.group(group).history[1:]]
+        moments = self.group(group).history[1:]
+        return [str(moment.phase) for moment in moments if moment.cause in set(Cause)]
 
     def alerts(self) -> list[str]:
         """Return the codes of all alerts so far."""

@@ -91,12 +91,16 @@ class DeskDriver:
             if due is None or due > until:
                 break
             self.now_ns = max(due, self.now_ns)
-            self.step(inputs.Tick(), after_ms=0)
+            self.tick()
         else:
             raise RuntimeError(f"the desk woke {WAKES_MAX} times within {by_ms} ms")
-        self.now_ns = until
-        self.step(inputs.Tick(), after_ms=0)
+        self.now_ns = max(until, self.now_ns)
+        self.tick()
         return self.effects[before:]
+
+    def tick(self) -> None:
+        """Tell the desk what time it is."""
+        self.step(inputs.Tick(), after_ms=0)
 
     def submit(self, side: str = "buy", quantity: object = "10", **terms: Any) -> Order:
         """Submit an order, a limit order at 100 unless told otherwise; raise its refusal."""

@@ -21,8 +21,8 @@ from holdfast.domain import inputs
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.desk import Decision, Desk
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, SubmitOrder
-from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.group import ENTRY, EXIT, STOP, UNDO, Cause, Group, Phase
+from holdfast.domain.hours import CLOSED_RETRY_MS
 from holdfast.domain.inputs import Input
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies

@@ -4,6 +4,7 @@ A test breaks single calls by their kind and the role of their order, lets worki
 their role, and compares the venue's books with the desk's. Time is the virtual loop's.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -54,9 +55,18 @@ KINDS: Final[Mapping[str, Capabilities]] = {
         lists_held_legs=False,
     ),
 }
+# Where exits wait for the whole entry, a part of it is protected only once the entry is ended.
+LATE: Final = frozenset({"late_brackets", "late_unlisted"})
+# Longer than a poll, a wait for absence and every grace.
+REST_S: Final = 40.0
 _QUESTIONS: Final = frozenset({"lookup", "poll", "account", "page"})
 _ENDLESS: Final = 1_000_000
 _LISTED_MAX: Final = 100_000
+
+
+def both(quantity: Decimal | int) -> dict[str, Decimal]:
+    """What works where so much is held: a stop and a target for the same units, nothing else."""
+    return dict.fromkeys(("stop", "target"), Decimal(quantity)) if quantity else {}
 
 
 class ArmedFaults(FaultPlan):
@@ -186,6 +196,15 @@ class Stage:
             usual["entry_price"] = "100"
         return await manager.place_bracket_order(SYMBOL, side, quantity, **(usual | terms))
 
+    async def enter(
+        self, manager: OrderManager, filled: int = 3, *, side: str = "buy", **terms: Any
+    ) -> GroupView:
+        """Place a bracket as `bracket` does, and a second later let so much of its entry trade."""
+        group = await self.bracket(manager, side, **terms)
+        await asyncio.sleep(1)
+        self.fill("entry", filled)
+        return group
+
     def quote(self, bid: str, ask: str) -> None:
         """Let the crowd bid and offer at these prices."""
         self._pass_time()
@@ -287,6 +306,12 @@ class Stage:
             self._naked_ns = now_ns
 
     # Both books.
+
+    async def check_gone(self, manager: OrderManager) -> None:
+        """Nothing is held, nothing works and no group is open; the books agree."""
+        left = (self.position(), self.working(), await manager.groups(closed=False))
+        assert not any(left), left
+        await self.check_books(manager)
 
     async def check_books(self, manager: OrderManager) -> None:
         """Compare orders, executions and positions; at rest they are the same on both sides."""

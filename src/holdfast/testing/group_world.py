@@ -43,7 +43,7 @@ class GroupWorld(GroupLink):
         """Somebody wants an entry with its exits."""
         choice = self.random.choice
         side = choice((Side.BUY, Side.BUY, Side.SELL))
-        stop, target = _EXITS[Side.SELL if side is Side.BUY else Side.BUY]
+        stop, target = _EXITS[side.opposite]
         terms: dict[str, Any] = {"stop_loss_price": stop, "take_profit_price": target}
         how = choice(("both", "both", "both", "stop", "target", "trail", "stop_limit"))
         if how == "stop":
@@ -159,8 +159,7 @@ class GroupWorld(GroupLink):
     def _closing(self) -> Side:
         """Return the side that closes what is held, now and then the other one."""
         closes = Side.SELL if self.books.position() >= 0 else Side.BUY
-        other = Side.BUY if closes is Side.SELL else Side.SELL
-        return other if self.likely(5) else closes
+        return closes.opposite if self.likely(5) else closes
 
     # A world from its beginning to its end.
 

@@ -370,6 +370,25 @@ def test_a_smaller_figure_books_nothing_until_it_is_believed() -> None:
     assert bench.anomalies() == []
 
 
+def test_an_answer_from_before_a_trade_busts_nothing() -> None:
+    """The question left, then a poll told a newer trade, then the answer came: it stays counted,
+    and only an answer to a later question could say otherwise (P5, scenario 83).
+    """
+    bench = DeskDriver()
+    bench.opened()
+    bench.trade("e1", "2", stamp_ns=30)
+    bench.poll(bench.snapshot(cumulative=1))
+    bench.poll(executions=[("", "B1", execution("e2", "3", stamp_ns=40))])
+    shown = bench.snapshot(cumulative=2, stamp_ns=30)
+    old = Sighting(snapshot=shown, executions=(execution("e1", "2"),), executions_complete=True)
+    bench.look(old, asked_ms_ago=5)
+    assert bench.order().filled_quantity == bench.position().quantity == 5
+    assert bench.anomalies() == []
+    bench.poll(bench.snapshot(cumulative=2))
+    bench.look(old)
+    assert bench.order().filled_quantity == bench.position().quantity == 2
+
+
 def test_an_incomplete_list_of_executions_busts_nothing() -> None:
     """A smaller figure whose executions were not all read is shown as a contradiction."""
     bench = DeskDriver()

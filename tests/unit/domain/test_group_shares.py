@@ -206,10 +206,9 @@ def test_a_whole_lot_does_oppose() -> None:
     assert refusal.value.code == "GROUP_OPPOSES"
 
 
-def test_a_group_that_ends_with_something_left_says_so() -> None:
-    """Less than a lot is left and the group ends: people are told, once (P10)."""
-    bench = fractional()
-    assert bench.alerts() == ["UNPROTECTED"]
+def test_a_group_that_ends_with_less_than_a_lot_left_alarms_nobody() -> None:
+    """Nothing can be ordered for what is left, and its usual end is no news."""
+    assert fractional().alerts() == []
 
 
 def test_a_group_that_ends_with_nothing_left_says_nothing() -> None:

@@ -178,16 +178,24 @@ def test_a_position_that_somebody_sells_loses_its_protection(kind: str) -> None:
 
 
 def test_a_stop_for_a_part_stays_for_that_part() -> None:
-    """Two of three are guarded, whatever is bought beside them."""
+    """Two of three are guarded, whatever is bought beside them and at whatever price, until somebody
+    wants all of it guarded.
+    """
     bench = holding()
     add_stop(bench, quantity="2")
     assert bench.working() == {"stop": 2}
     bench.trade_outside("buy", 2)
     bench.advance(5_000)
     assert bench.working() == {"stop": 2}
-    add_stop(bench)
+    add_stop(bench, "94")
+    bench.advance(5_000)
+    assert (bench.working(), bench.held("stop").stop_price) == ({"stop": 2}, 94)
+    add_stop(bench, quantity="all")
     bench.advance(5_000)
     assert bench.working() == {"stop": 5}
+    bench.trade_outside("buy", 1)
+    bench.advance(5_000)
+    assert bench.working() == {"stop": 6}
 
 
 @SEPARATE

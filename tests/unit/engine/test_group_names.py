@@ -13,20 +13,8 @@ from holdfast.engine.group_views import GroupView
 from holdfast.errors import InputError, OrderStatusError
 from holdfast.journal.codec import decode
 from holdfast.testing.scripted import EPOCH, ScriptedBroker, open_desk
+from holdfast.testing.scripted_groups import protect
 from holdfast.testing.world import virtual
-from holdfast.wiring import OrderManager
-
-TERMS: dict[str, Any] = {"entry_price": "100", "stop_loss_price": "95"}
-
-
-async def protected(manager: OrderManager, broker: ScriptedBroker) -> None:
-    """Have three units that a stop protects."""
-    await manager.place_bracket_order("TSLA", "buy", 3, **TERMS)
-    entry = f"{EPOCH}-main-g1.entry.1"
-    await manager.wait(entry, "accepted")
-    broker.fill(entry, 3, "100")
-    await manager.wait_group(1, "protected")
-    await asyncio.sleep(1)
 
 
 @pytest.mark.parametrize(
@@ -42,21 +30,17 @@ async def protected(manager: OrderManager, broker: ScriptedBroker) -> None:
         ("wait_group", (1, ["closed"]), r"until is \['closed'\]"),
     ],
 )
-def test_what_is_no_name_and_no_count_is_refused_in_words(
+@virtual
+async def test_what_is_no_name_and_no_count_is_refused_in_words(
     method: str, given: Any, said: str
 ) -> None:
     """A caller's mistake is an `InputError` that names what was found."""
-
-    @virtual
-    async def case() -> None:
-        broker = ScriptedBroker()
-        async with open_desk(broker) as manager:
-            await protected(manager, broker)
-            ask = getattr(manager, method)
-            with pytest.raises(InputError, match=said):
-                await (ask(**given) if isinstance(given, dict) else ask(*given))
-
-    case()
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        await protect(manager, broker)
+        ask = getattr(manager, method)
+        with pytest.raises(InputError, match=said):
+            await (ask(**given) if isinstance(given, dict) else ask(*given))
 
 
 @virtual
@@ -65,7 +49,7 @@ async def test_a_group_that_left_memory_cannot_be_closed(monkeypatch: pytest.Mon
     monkeypatch.setattr(group_book, "CLOSED_MAX", 0)
     broker = ScriptedBroker()
     async with open_desk(broker) as manager:
-        await protected(manager, broker)
+        await protect(manager, broker)
         broker.fill(f"{EPOCH}-main-g1.stop.1", 3, "95")
         await asyncio.sleep(5)
         with pytest.raises(OrderStatusError, match=r"left memory.*`group\(1\)` reads it"):
@@ -84,7 +68,7 @@ async def test_what_others_closed_of_a_group_is_news_of_it() -> None:
         heard.append(view.owed)
 
     async with open_desk(broker) as manager:
-        await protected(manager, broker)
+        await protect(manager, broker)
         manager.on_group(listen)
         sale = await manager.place_market_order("TSLA", "sell", 1, wait="accepted")
         broker.fill(sale.wire_id, 1, "101")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.domain.inputs import Answer, Input, Raise, Reported
+from holdfast.domain.inputs import Answer, Raise
 from holdfast.domain.reports import Accepted, Child, Execution, Report, ReportKind
 from holdfast.engine.feeding import EARLY_WAIT_S
 from holdfast.engine.intake import ALERT_APART_S, ASK_APART_S, REASONS_MAX, SAMPLES_MAX, Intake
@@ -16,10 +16,9 @@ from holdfast.engine.link import AccountLink
 from holdfast.engine.masking import forget_secrets, register_secret
 from holdfast.engine.routing import EARLY_POLLS_MAX, UNCLAIMED_WORDS_MAX, Routing
 from holdfast.ports import OpenOrders, Unreadable
+from holdfast.testing.desk_ports import ALPHA, HearingPort
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.testing.world import virtual
-
-ALPHA = "0123456789ab-alpha-"
 
 
 class Bench:
@@ -109,40 +108,8 @@ class TellingBroker(ScriptedBroker):
         self.unreadable = on_unreadable
 
 
-class Port:
-    """A desk as a link sees it; `known` are its broker orders."""
-
-    def __init__(self) -> None:
-        self.prefix = ALPHA
-        self.known: set[str] = set()
-        self.heard: list[Input] = []
-
-    def now_ns(self) -> int:
-        return 1
-
-    def wants(self, number: int) -> bool:
-        return True
-
-    def owns(self, broker_order_id: str) -> bool:
-        return broker_order_id in self.known
-
-    def word(self, said: Input) -> None:
-        self.heard.append(said)
-
-    def report(self, report: Reported) -> bool:
-        self.heard.append(report)
-        return True
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        pass
-
-    @property
-    def reports(self) -> list[Report]:
-        return [said.report for said in self.heard if isinstance(said, Reported)]
-
-
 @asynccontextmanager
-async def linked(broker: ScriptedBroker, *ports: Port) -> AsyncIterator[AccountLink]:
+async def linked(broker: ScriptedBroker, *ports: HearingPort) -> AsyncIterator[AccountLink]:
     link = AccountLink(broker, account="paper", ack_wait_ms=5_000, poll_interval_ms=60_000)
     for port in ports:
         link.attach(port)
@@ -157,7 +124,7 @@ async def linked(broker: ScriptedBroker, *ports: Port) -> AsyncIterator[AccountL
 @virtual
 async def test_an_adapter_says_what_it_dropped_and_the_desk_journals_it() -> None:
     """Dropped messages are counted, sampled, alerted of and polled for (scenario 71; P10)."""
-    broker, port = TellingBroker(), Port()
+    broker, port = TellingBroker(), HearingPort()
     async with linked(broker, port) as link:
         for _ in range(50):
             broker.unreadable(Unreadable(reason="no_id", sample="{'status': 1}"))
@@ -174,13 +141,13 @@ async def test_an_adapter_says_what_it_dropped_and_the_desk_journals_it() -> Non
 @virtual
 async def test_a_report_that_no_desk_can_take_is_told_in_the_same_way() -> None:
     """A defect of an adapter is counted and sampled too, and the stream lives on (scenario 71)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), HearingPort()
     async with linked(broker, port) as link:
         broken: Any = "no report"
         broker.report(broken)
         broker.report(news(wire_id=f"{ALPHA}1"))
         assert link.statistics()["unreadable_report_defect"] == 1
-    assert [report.wire_id for report in port.reports] == [f"{ALPHA}1"]
+    assert [report.wire_id for report in port.reports()] == [f"{ALPHA}1"]
 
 
 def news(broker_order_id: str = "", wire_id: str = "") -> Report:
@@ -192,8 +159,8 @@ def trade(execution_id: str, broker_order_id: str = "77") -> Report:
     return Report(kind=ReportKind.TRADE, broker_order_id=broker_order_id, execution=traded)
 
 
-def routed() -> tuple[Routing, Port]:
-    routing, port = Routing(), Port()
+def routed() -> tuple[Routing, HearingPort]:
+    routing, port = Routing(), HearingPort()
     routing.attach(port)
     return routing, port
 
@@ -203,7 +170,7 @@ def test_a_trade_that_came_before_its_orders_event_is_applied_behind_it() -> Non
     routing, port = routed()
     for each in (trade("x1"), trade("x2"), news("77", f"{ALPHA}1")):
         routing.reported(each)
-    assert port.reports == [news("77", f"{ALPHA}1"), trade("x1"), trade("x2")]
+    assert port.reports() == [news("77", f"{ALPHA}1"), trade("x1"), trade("x2")]
     assert not routing.unclaimed
     assert not routing.must_ask
 
@@ -216,7 +183,7 @@ def test_the_reports_of_attached_exits_wait_for_the_answer_that_names_them() -> 
     outcome = Accepted(broker_order_id="77", children=(child,))
     routing.answered(port, Answer(number=1, wish=0, attempt=1, outcome=outcome))
     routing.reported(trade("x2", "78"))
-    assert port.reports == [trade("x1", "78"), trade("x2", "78")]
+    assert port.reports() == [trade("x1", "78"), trade("x2", "78")]
 
 
 def test_reports_without_any_id_are_nobodys() -> None:
@@ -224,7 +191,7 @@ def test_reports_without_any_id_are_nobodys() -> None:
     routing, port = routed()
     routing.reported(news())
     routing.reported(news(wire_id=f"{ALPHA}1"))
-    assert port.reports == [news(wire_id=f"{ALPHA}1")]
+    assert port.reports() == [news(wire_id=f"{ALPHA}1")]
 
 
 def test_more_early_reports_than_are_kept_have_the_account_asked() -> None:
@@ -234,7 +201,7 @@ def test_more_early_reports_than_are_kept_have_the_account_asked() -> None:
         routing.reported(trade(f"x{number}"))
     assert not routing.reported(news("77", f"{ALPHA}1"))
     assert routing.must_ask
-    assert len(port.reports) == 1 + UNCLAIMED_WORDS_MAX
+    assert len(port.reports()) == 1 + UNCLAIMED_WORDS_MAX
     routing.polled(OpenOrders(complete=True), {ALPHA: 1})
     assert not routing.must_ask
 
@@ -253,7 +220,7 @@ def test_early_reports_are_not_kept_for_ever(polls: int) -> None:
 @virtual
 async def test_a_report_of_an_order_nobody_knows_is_asked_for_after_a_while() -> None:
     """It waits for its answer, then the account is polled, once for any number (scenario 72)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), HearingPort()
     async with linked(broker, port):
         for number in range(30):
             broker.report(trade(f"x{number}", "77"))
@@ -268,10 +235,10 @@ async def test_a_report_of_an_order_nobody_knows_is_asked_for_after_a_while() ->
 @virtual
 async def test_an_early_report_whose_order_became_known_costs_no_poll() -> None:
     """The usual race of a trade and its answer needs no question."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), HearingPort()
     async with linked(broker, port):
         broker.report(trade("x1", "77"))
         broker.report(news("77", f"{ALPHA}1"))
         await asyncio.sleep(30)
         assert broker.polls == 1
-    assert len(port.reports) == 2
+    assert len(port.reports()) == 2

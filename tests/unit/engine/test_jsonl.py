@@ -75,6 +75,28 @@ def busy() -> DeskDriver:
     return bench
 
 
+class Live:
+    """A busy desk whose files are written while it runs; `seq` is the last event it stored."""
+
+    def __init__(self, folder: Path, feed: Feed | None = None, **options: Any) -> None:
+        self.bench, self.feed = busy(), Feed() if feed is None else feed  # an empty one is falsy
+        self.journal, self.seq = journal_of(self.bench), len(self.bench.events)
+        self.files = JsonlFiles(folder, self.feed, self.journal, "d", **options)
+        self.files.start()
+
+    def store(self) -> int:
+        """Store what the desk recorded since, and return the number of the first of it."""
+        first, self.seq = self.seq + 1, len(self.bench.events)
+        store(self.journal, self.bench, first)
+        return first
+
+    def tell(self) -> int:
+        """Store what the desk recorded since, tell of it, and return the number of the first."""
+        first = self.store()
+        publish(self.feed, self.bench, first)
+        return first
+
+
 def test_the_list_of_open_orders_is_whole_at_any_time(tmp_path: Path) -> None:
     """What is open now, with what is filled of it, by the names of old (scenarios 49, 50)."""
     run(written(tmp_path, busy()))
@@ -106,60 +128,46 @@ def test_the_list_of_open_orders_is_whole_at_any_time(tmp_path: Path) -> None:
 @virtual
 async def test_a_running_desk_is_followed(tmp_path: Path) -> None:
     """Rows appear as events become durable, before any file is closed (scenarios 48, 49)."""
-    bench, feed = busy(), Feed()
-    journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d")
-    files.start()
+    live = Live(tmp_path)
     await asyncio.sleep(1)
-    before, known = len(read(tmp_path / ORDERS)), len(bench.events)
-    bench.opened()
-    store(journal, bench, known + 1)
-    publish(feed, bench, known + 1)
+    before = len(read(tmp_path / ORDERS))
+    live.bench.opened()
+    live.tell()
     await asyncio.sleep(2 * PENDING_APART_S)
 
     assert [row["action"] for row in read(tmp_path / ORDERS)[before:]] == ["submit", "accept"]
     assert read(tmp_path / PENDING)[-1]["order_id"] == f"{EPOCH}-d-5"
-    await files.close()
+    await live.files.close()
 
 
 @virtual
 async def test_what_the_ring_lost_comes_from_the_journal(tmp_path: Path) -> None:
     """A gap in the notices is filled from the journal; the files are complete (scenario 111)."""
-    bench, feed = busy(), Feed(4)
-    journal = journal_of(bench)
-    files = JsonlFiles(tmp_path / "live", feed, journal, "d")
-    files.start()
+    live = Live(tmp_path / "live", Feed(4))
     await asyncio.sleep(1)
-    known = len(bench.events)
     for _ in range(10):
-        bench.opened()
-    store(journal, bench, known + 1)
-    publish(feed, bench, known + 1)
-    await files.close()
-    await written(tmp_path / "after", bench)
+        live.bench.opened()
+    live.tell()
+    await live.files.close()
+    await written(tmp_path / "after", live.bench)
 
-    assert files.counts["gaps"] == 1
+    assert live.files.counts["gaps"] == 1
     for name in (ORDERS, TRADES, ERRORS, PENDING):
-        live, after = (tmp_path / folder / name for folder in ("live", "after"))
-        assert live.read_bytes() == after.read_bytes()
+        assert (tmp_path / "live" / name).read_bytes() == (tmp_path / "after" / name).read_bytes()
 
 
 @virtual
 async def test_notices_that_were_never_published_come_from_the_journal(tmp_path: Path) -> None:
     """Events that were on their way while nobody read leave no hole either (scenario 111)."""
-    bench, feed = busy(), Feed()
-    journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d")
-    files.start()
+    live = Live(tmp_path)
     await asyncio.sleep(1)
-    known = len(bench.events)
-    bench.opened()
-    bench.opened()
-    store(journal, bench, known + 1)
-    publish(feed, bench, len(bench.events))
-    await files.close()
+    live.bench.opened()
+    live.bench.opened()
+    first = live.store()
+    publish(live.feed, live.bench, live.seq)
+    await live.files.close()
 
-    assert [row["seq"] for row in read(tmp_path / ORDERS)][-4:] == [known + n for n in (1, 2, 3, 4)]
+    assert [row["seq"] for row in read(tmp_path / ORDERS)][-4:] == [first + n for n in range(4)]
 
 
 DAMAGES = {
@@ -216,14 +224,11 @@ async def test_a_write_that_fails_half_way_leaves_no_half_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk tears a line; it is cut off and written again once there is room (87, 111)."""
-    bench, feed = busy(), Feed()
-    journal = journal_of(bench)
-    files = JsonlFiles(tmp_path / "live", feed, journal, "d")
-    files.start()
+    live = Live(tmp_path / "live")
+    files = live.files
     await asyncio.sleep(1)
-    known = len(bench.events)
-    bench.opened()
-    store(journal, bench, known + 1)
+    live.bench.opened()
+    first = live.store()
     real = files._files[ORDERS].append
 
     def full(data: bytes, seq: int) -> None:
@@ -231,56 +236,47 @@ async def test_a_write_that_fails_half_way_leaves_no_half_row(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files._files[ORDERS], "append", full)
-    publish(feed, bench, known + 1)
+    publish(live.feed, live.bench, first)
     await asyncio.sleep(10 * RETRY_FIRST_S)
     await files.close()
-    await written(tmp_path / "after", bench)
+    await written(tmp_path / "after", live.bench)
 
     assert files.counts["failures"] == files.counts["torn"] == 1
-    live, after = (tmp_path / folder / ORDERS for folder in ("live", "after"))
-    assert live.read_bytes() == after.read_bytes()
+    assert (tmp_path / "live" / ORDERS).read_bytes() == (tmp_path / "after" / ORDERS).read_bytes()
 
 
 @virtual
 async def test_the_list_is_written_at_most_so_often(tmp_path: Path) -> None:
     """However much happens, the list of open orders costs a bounded share of time (P9)."""
-    bench, feed = busy(), Feed()
-    journal = journal_of(bench)
-    files = JsonlFiles(tmp_path, feed, journal, "d")
-    files.start()
+    live = Live(tmp_path)
     for _ in range(100):
-        known = len(bench.events)
-        bench.opened()
-        store(journal, bench, known + 1)
-        publish(feed, bench, known + 1)
+        live.bench.opened()
+        live.tell()
         await asyncio.sleep(PENDING_APART_S / 10)
     await asyncio.sleep(1)
 
-    assert files.counts["rewrites"] <= 15
+    assert live.files.counts["rewrites"] <= 15
     assert len(read(tmp_path / PENDING)) == 103
-    await files.close()
+    await live.files.close()
 
 
 @virtual
 async def test_news_is_audited_once_and_history_is_not(tmp_path: Path) -> None:
     """What is written again after a tear is no news; what a retry writes again neither (48)."""
-    bench, feed = busy(), Feed()
-    journal, told = journal_of(bench), list[OrderLine | ErrorLine]()
-    files = JsonlFiles(tmp_path, feed, journal, "d", audit=told.append)
-    files.start()
+    told = list[OrderLine | ErrorLine]()
+    live = Live(tmp_path, audit=told.append)
+    bench = live.bench
     await asyncio.sleep(1)
     assert told == []
-    known = len(bench.events)
     bench.opened()
     bench.cancel(5)
     bench.answer(Refused(text="no"), number=5, wish=1)
-    store(journal, bench, known + 1)
-    publish(feed, bench, known + 1)
+    first = live.tell()
     await asyncio.sleep(1)
-    files._files[ORDERS].close()
-    feed.publish([Notice(len(bench.events) + 9, bench.events[-1])])
-    publish(feed, bench, known + 1)
-    await files.close()
+    live.files._files[ORDERS].close()
+    live.feed.publish([Notice(len(bench.events) + 9, bench.events[-1])])
+    publish(live.feed, bench, first)
+    await live.files.close()
 
     names = [line.action for line in told]
     asked = ["submit", "accept", "cancel", "cancel_sent"]

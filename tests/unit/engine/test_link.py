@@ -1,14 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from decimal import Decimal
-from typing import TypeVar
 
 import pytest
 
 from holdfast.clock import NS_PER_S
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, SubmitOrder
-from holdfast.domain.inputs import Answer, Input, Looked, Polled, Reported
+from holdfast.domain.inputs import Answer, Looked, Polled, Reported
 from holdfast.domain.reports import (
     Accepted,
     LookupResult,
@@ -19,92 +17,17 @@ from holdfast.domain.reports import (
     ReportKind,
     Unknown,
 )
-from holdfast.domain.requests import OrderTerms
-from holdfast.domain.values import Side
 from holdfast.engine.feeding import POLL_APART_MIN_S, POLL_RETRY_S
 from holdfast.engine.link import ENTRY_CALLS_MAX, LOOKUP_CALLS_MAX, AccountLink
 from holdfast.errors import Closed
 from holdfast.ports import OpenOrders
+from holdfast.testing.desk_ports import ALPHA, BETA, CallingPort
 from holdfast.testing.scripted import Hang, Raise, ScriptedBroker
-from holdfast.testing.world import START_NS, virtual, virtual_clock
-
-_Said = TypeVar("_Said", Answer, Looked, Polled, Reported)
-
-PREFIX = "0123456789ab-alpha-"
-
-
-class Port:
-    """A desk as the link sees it, which keeps all that it is given."""
-
-    def __init__(self, prefix: str = PREFIX) -> None:
-        self.prefix = prefix
-        self.heard: list[Input] = []
-        self.strange: list[tuple[str, str]] = []
-        self.known: set[str] = set()
-        self.has_room = True
-
-    def now_ns(self) -> int:
-        return START_NS + virtual_clock().boot_ns()
-
-    def wants(self, number: int) -> bool:
-        return True
-
-    def owns(self, broker_order_id: str) -> bool:
-        return broker_order_id in self.known
-
-    def word(self, said: Input) -> None:
-        self.heard.append(said)
-
-    def report(self, report: Reported) -> bool:
-        self.heard.append(report)
-        return self.has_room
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        self.strange.append((broker_order_id, wire_id))
-
-    def of(self, kind: type[_Said]) -> list[_Said]:
-        return [said for said in self.heard if isinstance(said, kind)]
-
-    def outcomes(self) -> list[Outcome]:
-        return [said.outcome for said in self.heard if isinstance(said, Answer)]
-
-
-def submit(number: int = 1, wait_s: float = 30, *, exit_: bool = False) -> SubmitOrder:
-    return SubmitOrder(
-        number=number,
-        wish=0,
-        attempt=1,
-        wire_id=f"{PREFIX}{number}",
-        terms=OrderTerms(symbol="TSLA", side=Side.BUY, quantity=Decimal(1), reduce_only=exit_),
-        not_after_ns=START_NS + virtual_clock().boot_ns() + int(wait_s * NS_PER_S),
-    )
-
-
-def cancel(number: int = 1) -> CancelOrder:
-    return CancelOrder(
-        number=number,
-        wish=1,
-        attempt=1,
-        wire_id=f"{PREFIX}{number}~1",
-        orig_wire_id=f"{PREFIX}{number}",
-        broker_order_id="",
-        symbol="TSLA",
-        not_after_ns=START_NS + virtual_clock().boot_ns() + 30 * NS_PER_S,
-    )
-
-
-def lookup(number: int = 1) -> LookupOrder:
-    return LookupOrder(
-        number=number,
-        attempt=1,
-        symbol="TSLA",
-        wire_ids=(f"{PREFIX}{number}",),
-        broker_order_ids=(),
-    )
+from holdfast.testing.world import START_NS, virtual
 
 
 @asynccontextmanager
-async def linked(broker: ScriptedBroker, port: Port) -> AsyncIterator[AccountLink]:
+async def linked(broker: ScriptedBroker, port: CallingPort) -> AsyncIterator[AccountLink]:
     link = AccountLink(broker, account="paper", ack_wait_ms=5_000, poll_interval_ms=15_000)
     link.attach(port)
     link.start()
@@ -114,7 +37,7 @@ async def linked(broker: ScriptedBroker, port: Port) -> AsyncIterator[AccountLin
         await link.close()
 
 
-async def perform(link: AccountLink, port: Port, *effects: Effect) -> None:
+async def perform(link: AccountLink, port: CallingPort, *effects: Effect) -> None:
     link.perform(effects, port)
     await asyncio.sleep(0.001)
 
@@ -122,9 +45,9 @@ async def perform(link: AccountLink, port: Port, *effects: Effect) -> None:
 @virtual
 async def test_an_answer_names_the_request_it_belongs_to() -> None:
     """Each call ends as one answer with its order, wish, attempt and outcome."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port) as link:
-        await perform(link, port, submit(7))
+        await perform(link, port, port.submit(7))
 
     assert port.of(Answer) == [
         Answer(number=7, wish=0, attempt=1, outcome=Accepted(broker_order_id="B-1"))
@@ -139,10 +62,10 @@ def test_outcomes_of_the_broker_are_handed_on_as_they_are(outcome: Outcome) -> N
 
     @virtual
     async def case() -> None:
-        broker, port = ScriptedBroker(), Port()
+        broker, port = ScriptedBroker(), CallingPort()
         broker.script("submit", outcome)
         async with linked(broker, port) as link:
-            await perform(link, port, submit())
+            await perform(link, port, port.submit())
         assert port.outcomes() == [outcome]
 
     case()
@@ -151,10 +74,10 @@ def test_outcomes_of_the_broker_are_handed_on_as_they_are(outcome: Outcome) -> N
 @virtual
 async def test_an_exception_is_an_unknown_outcome_with_its_secrets_masked() -> None:
     """What an adapter raises proves nothing about the order, and its text is fit to be kept."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", Raise(OSError("POST https://x/?token=S3CRET")))
     async with linked(broker, port) as link:
-        await perform(link, port, submit())
+        await perform(link, port, port.submit())
 
     assert port.outcomes() == [Unknown(text="OSError: POST https://x/?token=***")]
 
@@ -162,14 +85,14 @@ async def test_an_exception_is_an_unknown_outcome_with_its_secrets_masked() -> N
 @virtual
 async def test_a_call_without_an_answer_is_unknown_after_the_ack_wait() -> None:
     """Silence is not evidence: the outcome of a call that is cut off is unknown (trap 64)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", Hang())
     async with linked(broker, port) as link:
-        link.perform([submit()], port)
+        link.perform([port.submit()], port)
         await asyncio.sleep(4.9)
         before = port.outcomes()
         await asyncio.sleep(0.2)
-        await perform(link, port, submit(2))
+        await perform(link, port, port.submit(2))
 
     assert before == []
     assert [type(outcome) for outcome in port.outcomes()] == [Unknown, Accepted]
@@ -178,13 +101,13 @@ async def test_a_call_without_an_answer_is_unknown_after_the_ack_wait() -> None:
 @virtual
 async def test_a_call_that_cancels_itself_is_unknown() -> None:
     """An adapter whose own task was cancelled has told nothing, even after a call was cut off."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script(
         "submit", Hang(), Raise(asyncio.CancelledError()), Raise(asyncio.CancelledError())
     )
     async with linked(broker, port) as link:
         for number in (1, 2, 3, 4):
-            link.perform([submit(number)], port)
+            link.perform([port.submit(number)], port)
             await asyncio.sleep(6)
 
     assert [type(outcome) for outcome in port.outcomes()] == [Unknown] * 3 + [Accepted]
@@ -193,13 +116,13 @@ async def test_a_call_that_cancels_itself_is_unknown() -> None:
 @virtual
 async def test_a_call_does_not_outlive_its_not_after() -> None:
     """A call that may still land past `not_after` is cut off there, before the ack wait."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", Hang())
     async with linked(broker, port) as link:
-        link.perform([submit(wait_s=30), submit(2, wait_s=1)], port)
+        link.perform([port.submit(wait_s=30), port.submit(2, wait_s=1)], port)
         await asyncio.sleep(0.9)
         before = len(port.outcomes())
-        link.perform([submit(3, wait_s=1)], port)
+        link.perform([port.submit(3, wait_s=1)], port)
         await asyncio.sleep(1.2)
 
     # Order 1 hangs; 2 and 3 are answered at once.
@@ -209,12 +132,12 @@ async def test_a_call_does_not_outlive_its_not_after() -> None:
 @virtual
 async def test_the_earliest_deadline_is_kept_among_many() -> None:
     """A short call behind a long one is cut off at its own time."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", Hang(), Hang(), Hang())
     ended: list[float] = []
     async with linked(broker, port) as link:
         begun = asyncio.get_running_loop().time()
-        link.perform([submit(1, 4), submit(2, 1), submit(3, 2)], port)
+        link.perform([port.submit(1, 4), port.submit(2, 1), port.submit(3, 2)], port)
         for _ in range(60):
             await asyncio.sleep(0.1)
             now = asyncio.get_running_loop().time()
@@ -226,8 +149,8 @@ async def test_the_earliest_deadline_is_kept_among_many() -> None:
 @virtual
 async def test_past_not_after_nothing_is_sent() -> None:
     """A request that waited too long counts as not sent, and the broker never hears of it."""
-    broker, port = ScriptedBroker(), Port()
-    effect = submit(wait_s=1)
+    broker, port = ScriptedBroker(), CallingPort()
+    effect = port.submit(wait_s=1)
     async with linked(broker, port) as link:
         await asyncio.sleep(1)
         await perform(link, port, effect)
@@ -239,12 +162,12 @@ async def test_past_not_after_nothing_is_sent() -> None:
 @virtual
 async def test_exits_and_cancels_do_not_wait_behind_entries() -> None:
     """With every entry call taken, a cancel and an exit still leave at once (scenario 91)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", *[Hang() for _ in range(ENTRY_CALLS_MAX)])
     async with linked(broker, port) as link:
-        await perform(link, port, *[submit(n) for n in range(1, 200)])
+        await perform(link, port, *[port.submit(n) for n in range(1, 200)])
         entries = len(broker.calls)
-        await perform(link, port, submit(200, exit_=True), cancel(200))
+        await perform(link, port, port.submit(200, reduce_only=True), port.cancel(200))
 
     assert entries == ENTRY_CALLS_MAX
     assert [type(call) for call in broker.calls[-2:]] == [SubmitOrder, CancelOrder]
@@ -254,10 +177,10 @@ async def test_exits_and_cancels_do_not_wait_behind_entries() -> None:
 @virtual
 async def test_lookups_have_few_calls_of_their_own() -> None:
     """A storm of lookups neither holds up orders nor floods the broker."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("lookup", *[Hang() for _ in range(50)])
     async with linked(broker, port) as link:
-        await perform(link, port, *[lookup(n) for n in range(1, 51)], submit(99))
+        await perform(link, port, *[port.lookup(n) for n in range(1, 51)], port.submit(99))
 
     assert len(broker.sent(LookupOrder)) == LOOKUP_CALLS_MAX
     assert port.outcomes() == [Accepted(broker_order_id="B-1")]
@@ -266,10 +189,10 @@ async def test_lookups_have_few_calls_of_their_own() -> None:
 @virtual
 async def test_a_lookup_that_fails_proves_nothing() -> None:
     """An exception and a timeout of a lookup are incomplete answers, dated when they were asked."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("lookup", Raise(OSError("gone")), Hang())
     async with linked(broker, port) as link:
-        link.perform([lookup(1), lookup(2)], port)
+        link.perform([port.lookup(1), port.lookup(2)], port)
         await asyncio.sleep(6)
 
     results = [(said.number, said.asked_ns, said.result) for said in port.of(Looked)]
@@ -282,7 +205,7 @@ async def test_a_lookup_that_fails_proves_nothing() -> None:
 @virtual
 async def test_it_polls_at_once_and_then_every_interval() -> None:
     """The first poll leaves at the start; each is dated by when it left."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port):
         await asyncio.sleep(31)
 
@@ -293,7 +216,7 @@ async def test_it_polls_at_once_and_then_every_interval() -> None:
 @virtual
 async def test_a_failed_poll_is_repeated_soon_and_gives_nothing() -> None:
     """An error while listing orders is no list of orders (scenario 26, trap 17)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("poll", Raise(OSError("x")), Raise(OSError("x")))
     async with linked(broker, port) as link:
         await asyncio.sleep(5)
@@ -305,7 +228,7 @@ async def test_a_failed_poll_is_repeated_soon_and_gives_nothing() -> None:
 @virtual
 async def test_a_gap_in_the_stream_is_answered_by_a_poll() -> None:
     """After every interruption the account is read anew, but not more often than allowed."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port):
         await asyncio.sleep(5)
         for _ in range(1_000):
@@ -318,7 +241,7 @@ async def test_a_gap_in_the_stream_is_answered_by_a_poll() -> None:
 @virtual
 async def test_a_stream_that_ends_is_opened_anew_ever_more_slowly() -> None:
     """A stream that breaks is opened again after a growing wait, with a poll each time."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port):
         for _ in range(3):
             await asyncio.sleep(10)
@@ -334,11 +257,11 @@ async def test_a_stream_that_ends_is_opened_anew_ever_more_slowly() -> None:
 @virtual
 async def test_reports_past_the_bound_of_the_inbox_bring_a_poll() -> None:
     """A stream that was cut is made good by asking for everything."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port):
         await asyncio.sleep(1)
         port.has_room = False
-        broker.report(Report(kind=ReportKind.NEW, wire_id=f"{PREFIX}1"))
+        broker.report(Report(kind=ReportKind.NEW, wire_id=f"{ALPHA}1"))
         await asyncio.sleep(1)
 
     assert broker.polls == 2
@@ -347,11 +270,11 @@ async def test_reports_past_the_bound_of_the_inbox_bring_a_poll() -> None:
 @virtual
 async def test_a_report_that_cannot_be_taken_does_not_end_the_stream() -> None:
     """One bad report is counted, and the next one still arrives (scenario 71)."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port) as link:
         await asyncio.sleep(1)
         broker.report(None)  # type: ignore[arg-type]  # an adapter's defect
-        broker.report(Report(kind=ReportKind.NEW, wire_id=f"{PREFIX}1"))
+        broker.report(Report(kind=ReportKind.NEW, wire_id=f"{ALPHA}1"))
         defects = link.statistics()["report_defects"]
 
     assert defects == 1
@@ -361,10 +284,10 @@ async def test_a_report_that_cannot_be_taken_does_not_end_the_stream() -> None:
 @virtual
 async def test_closing_leaves_a_call_without_an_answer() -> None:
     """A call cut off by closing tells the desk nothing: the next start looks the order up."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     broker.script("submit", Hang())
     async with linked(broker, port) as link:
-        await perform(link, port, submit())
+        await perform(link, port, port.submit())
 
     assert port.of(Answer) == []
 
@@ -381,12 +304,12 @@ def test_what_is_no_answer_proves_nothing(answer: object) -> None:
             return answer  # type: ignore[return-value]  # that is the point
 
     async def case() -> None:
-        port = Port()
+        port = CallingPort()
         async with linked(Odd(), port) as link:
-            await perform(link, port, submit(), lookup())
-            found = await link.look(lookup())
-            told = await link.ask(submit(2))
-            await perform(link, port, submit(3))
+            await perform(link, port, port.submit(), port.lookup())
+            found = await link.look(port.lookup())
+            told = await link.ask(port.submit(2))
+            await perform(link, port, port.submit(3))
         assert [type(each) for each in (*port.outcomes(), told)] == [Unknown] * 3
         (looked,) = port.of(Looked)
         assert not looked.result.complete
@@ -399,7 +322,7 @@ def test_what_is_no_answer_proves_nothing(answer: object) -> None:
 @virtual
 async def test_an_incomplete_poll_is_taken_but_counts_as_failed() -> None:
     """It says nothing of what it left out: who waits is told, its age stays, and it is repeated."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port) as link:
         await asyncio.sleep(1)
         broker.script("poll", OpenOrders(complete=False))
@@ -415,14 +338,14 @@ async def test_an_incomplete_poll_is_taken_but_counts_as_failed() -> None:
 @virtual
 async def test_a_closed_link_refuses_questions_at_once() -> None:
     """Who asks after the close, or waits at it, is told without waiting for a timeout."""
-    broker, port = ScriptedBroker(), Port()
+    broker, port = ScriptedBroker(), CallingPort()
     async with linked(broker, port) as link:
         await asyncio.sleep(0.1)
         waiting = asyncio.create_task(link.poll_now())
         await asyncio.sleep(0.1)
     with pytest.raises(Closed):
         await waiting
-    for question in (link.poll_now, link.turn, lambda: link.look(lookup())):
+    for question in (link.poll_now, link.turn, lambda: link.look(port.lookup())):
         with pytest.raises(Closed):
             await question()
 
@@ -430,12 +353,12 @@ async def test_a_closed_link_refuses_questions_at_once() -> None:
 @virtual
 async def test_what_a_desk_had_queued_is_not_sent_once_it_has_gone() -> None:
     """On a shared account the others' calls go on; those of the closed desk were never sent."""
-    broker, gone, stays = ScriptedBroker(), Port(), Port("0123456789ab-beta-")
+    broker, gone, stays = ScriptedBroker(), CallingPort(), CallingPort(BETA)
     async with linked(broker, gone) as link:
         link.attach(stays)
         broker.script("submit", *[Hang()] * ENTRY_CALLS_MAX)
-        link.perform([submit(n) for n in range(1, ENTRY_CALLS_MAX + 11)], gone)
-        link.perform([submit(n) for n in range(900, 903)], stays)
+        link.perform([gone.submit(n) for n in range(1, ENTRY_CALLS_MAX + 11)], gone)
+        link.perform([stays.submit(n) for n in range(900, 903)], stays)
         await asyncio.sleep(0.1)
         assert link.is_busy_for(gone)
         link.detach(gone)

@@ -8,97 +8,16 @@ from typing import Any
 import pytest
 
 from holdfast.clock import NS_PER_S
-from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
-from holdfast.domain.inputs import Answer, Input, Polled, Reported
+from holdfast.domain.effects import CancelOrder, Effect, SubmitOrder
+from holdfast.domain.inputs import Polled
 from holdfast.domain.reports import Accepted, NotSent
-from holdfast.domain.requests import OrderTerms
-from holdfast.domain.values import OrderType, Side
+from holdfast.domain.values import OrderType
 from holdfast.engine.budget import QUERY_WAIT_MAX_S, RateRules
 from holdfast.engine.link import AccountLink
 from holdfast.errors import Closed
+from holdfast.testing.desk_ports import BETA, CallingPort
 from holdfast.testing.scripted import Hang, ScriptedBroker
-from holdfast.testing.world import START_NS, virtual, virtual_clock
-
-
-class Port:
-    """A desk as the link sees it, which keeps all that it is given, and when."""
-
-    def __init__(self, name: str = "alpha") -> None:
-        self.prefix = f"0123456789ab-{name}-"
-        self.heard: list[tuple[float, Input]] = []
-
-    def now_ns(self) -> int:
-        return START_NS + virtual_clock().boot_ns()
-
-    def wants(self, _number: int) -> bool:
-        return True
-
-    def owns(self, _broker_order_id: str) -> bool:
-        return False
-
-    def word(self, said: Input) -> None:
-        self.heard.append((asyncio.get_running_loop().time(), said))
-
-    def report(self, report: Reported) -> bool:
-        self.word(report)
-        return True
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        pass
-
-    def outcomes(self) -> list[Any]:
-        return [said.outcome for _, said in self.heard if isinstance(said, Answer)]
-
-    def submit(self, number: int, wait_s: float = 30, **terms: Any) -> SubmitOrder:
-        now = self.now_ns()
-        role = terms.pop("role", "")
-        reducing = terms.pop("reducing", False)
-        return SubmitOrder(
-            number=number,
-            wish=0,
-            attempt=1,
-            wire_id=f"{self.prefix}{number}",
-            terms=OrderTerms(symbol="TSLA", side=Side.BUY, quantity=Decimal(1), **terms),
-            not_after_ns=now + int(wait_s * NS_PER_S),
-            role=role,
-            reducing=reducing,
-        )
-
-    def cancel(self, number: int, **fields: Any) -> CancelOrder:
-        return CancelOrder(
-            number=number,
-            wish=1,
-            attempt=1,
-            wire_id=f"{self.prefix}{number}~1",
-            orig_wire_id=f"{self.prefix}{number}",
-            broker_order_id="",
-            symbol="TSLA",
-            not_after_ns=self.now_ns() + 5 * NS_PER_S,
-            **fields,
-        )
-
-    def replace(self, number: int, *, reducing: bool) -> ReplaceOrder:
-        return ReplaceOrder(
-            number=number,
-            wish=1,
-            attempt=1,
-            wire_id=f"{self.prefix}{number}~1",
-            orig_wire_id=f"{self.prefix}{number}",
-            broker_order_id="",
-            terms=OrderTerms(symbol="TSLA", side=Side.BUY, quantity=Decimal(1)),
-            leaves_quantity=None,
-            not_after_ns=self.now_ns() + 5 * NS_PER_S,
-            reducing=reducing,
-        )
-
-    def lookup(self, number: int) -> LookupOrder:
-        return LookupOrder(
-            number=number,
-            attempt=1,
-            symbol="TSLA",
-            wire_ids=(f"{self.prefix}{number}",),
-            broker_order_ids=(),
-        )
+from holdfast.testing.world import START_NS, virtual
 
 
 class Timed(ScriptedBroker):
@@ -120,7 +39,7 @@ class Timed(ScriptedBroker):
 
 @asynccontextmanager
 async def limited(
-    broker: ScriptedBroker, *ports: Port, rate: int | str | None = 2, burst: int = 4
+    broker: ScriptedBroker, *ports: CallingPort, rate: int | str | None = 2, burst: int = 4
 ) -> AsyncIterator[AccountLink]:
     """Link desks to an account of so many requests a second; the first poll is over."""
     rules = RateRules(requests_per_second=None if rate is None else Decimal(rate), burst=burst)
@@ -140,7 +59,7 @@ async def limited(
 @virtual
 async def test_calls_leave_no_faster_than_the_rate() -> None:
     """A burst, then two a second: no more leaves, and nothing is lost (scenario 91)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port) as link:
         link.perform([port.submit(n) for n in range(1, 11)], port)
         await asyncio.sleep(6)
@@ -152,7 +71,7 @@ async def test_calls_leave_no_faster_than_the_rate() -> None:
 @virtual
 async def test_lanes_leave_in_their_order() -> None:
     """Exits and cancels, then protection, then entries, then questions (scenario 91)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate=4, burst=1) as link:
         stop: dict[str, Any] = {
             "order_type": OrderType.STOP,
@@ -182,7 +101,7 @@ def test_a_cancel_does_not_wait_for_another_desks_entries(rate: int) -> None:
 
     @virtual
     async def case() -> None:
-        broker, one, other = Timed(), Port("alpha"), Port("beta")
+        broker, one, other = Timed(), CallingPort(), CallingPort(BETA)
         async with limited(broker, one, other, rate=rate) as link:
             link.perform([one.submit(n) for n in range(1, 1_000)], one)
             await asyncio.sleep(2.2)
@@ -199,7 +118,7 @@ def test_a_cancel_does_not_wait_for_another_desks_entries(rate: int) -> None:
 @virtual
 async def test_a_cancel_of_another_desk_waits_less_than_a_second_with_no_burst() -> None:
     """With nothing to keep, two requests a second: a cancel waits one interval (scenario 104)."""
-    broker, one, other = Timed(), Port("alpha"), Port("beta")
+    broker, one, other = Timed(), CallingPort(), CallingPort(BETA)
     async with limited(broker, one, other, rate=2, burst=1) as link:
         link.perform([one.submit(n) for n in range(1, 1_000)], one)
         await asyncio.sleep(2.001)
@@ -214,7 +133,7 @@ async def test_a_cancel_of_another_desk_waits_less_than_a_second_with_no_burst()
 @virtual
 async def test_desks_take_turns_within_a_lane() -> None:
     """A desk with one entry is second in line, not behind the other's thousand (scenario 104)."""
-    broker, one, other = Timed(), Port("alpha"), Port("beta")
+    broker, one, other = Timed(), CallingPort(), CallingPort(BETA)
     async with limited(broker, one, other) as link:
         link.perform([one.submit(n) for n in range(1, 1_000)], one)
         link.perform([other.submit(1)], other)
@@ -228,7 +147,7 @@ async def test_desks_take_turns_within_a_lane() -> None:
 @virtual
 async def test_a_submit_that_its_turn_did_not_reach_is_not_sent_and_says_so() -> None:
     """It waits until its `not_after` and no longer; the broker never hears of it (scenario 91)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port) as link:
         link.perform([port.submit(n, wait_s=2) for n in range(1, 101)], port)
         await asyncio.sleep(2.1)
@@ -244,7 +163,7 @@ async def test_a_submit_that_its_turn_did_not_reach_is_not_sent_and_says_so() ->
 @virtual
 async def test_a_pause_that_the_broker_asked_for_holds_back_entries_and_questions() -> None:
     """Retry-After of one answer counts for the account; cancels go on (scenario 32, P7)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     broker.script("submit", NotSent(text="429", retry_after_ms=3_000))
     async with limited(broker, port, rate=100, burst=100) as link:
         link.perform([port.submit(1)], port)
@@ -261,7 +180,7 @@ async def test_a_pause_that_the_broker_asked_for_holds_back_entries_and_question
 @virtual
 async def test_polls_take_their_turn_and_do_not_starve() -> None:
     """Under a flood of cancels a poll still leaves, late by a bounded time (P9)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port) as link:
         for number in range(1, 31):
             link.perform([port.cancel(10 * number + n) for n in range(10)], port)
@@ -270,13 +189,13 @@ async def test_polls_take_their_turn_and_do_not_starve() -> None:
     gaps = [b - a for a, b in pairwise(broker.polled_at)]
     assert len(gaps) >= 1
     assert max(gaps) <= 15 + QUERY_WAIT_MAX_S + 0.1
-    assert any(isinstance(said, Polled) for at, said in port.heard if at > 15)
+    assert any(said.asked_ns > START_NS + 15 * NS_PER_S for said in port.of(Polled))
 
 
 @virtual
 async def test_a_callers_question_takes_its_turn() -> None:
     """A question past the desk takes a token as well, and exits past it are only counted."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate=1, burst=2) as link:
         await link.ask(port.cancel(1))
         await link.ask(port.cancel(2))
@@ -290,7 +209,7 @@ async def test_a_callers_question_takes_its_turn() -> None:
 @virtual
 async def test_without_a_rate_nothing_waits() -> None:
     """No rate, no waiting: all leave at once, questions past the lanes too."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate=None) as link:
         link.perform([port.submit(n) for n in range(1, 51)], port)
         await asyncio.sleep(0.001)
@@ -303,7 +222,7 @@ async def test_without_a_rate_nothing_waits() -> None:
 @virtual
 async def test_statistics_tell_the_budget_and_the_waits() -> None:
     """What is left, how many waited in each lane and for how long can be read."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port) as link:
         full = link.statistics()["budget_tokens"]
         link.perform([port.submit(n) for n in range(1, 6)], port)
@@ -319,7 +238,7 @@ async def test_statistics_tell_the_budget_and_the_waits() -> None:
 @virtual
 async def test_a_busy_lane_lets_the_next_one_pass() -> None:
     """Exits that fill their own calls, all unanswered, do not keep entries from leaving."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     broker.script("cancel", *[Hang() for _ in range(100)])
     async with limited(broker, port, rate=1_000, burst=1_000) as link:
         link.perform([port.cancel(n) for n in range(1, 101)], port)
@@ -332,7 +251,7 @@ async def test_a_busy_lane_lets_the_next_one_pass() -> None:
 @virtual
 async def test_the_wait_for_a_turn_is_part_of_the_time_for_a_question() -> None:
     """A question whose turn does not come is given up after the ack wait, not hours later."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate="0.01", burst=1) as link:
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -344,7 +263,7 @@ async def test_the_wait_for_a_turn_is_part_of_the_time_for_a_question() -> None:
 @virtual
 async def test_questions_that_wait_for_a_turn_end_with_the_link() -> None:
     """Nobody is left waiting for an account that is closed."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate="0.01", burst=1) as link:
         waiting = asyncio.create_task(link.look(port.lookup(1)))
         await asyncio.sleep(1)
@@ -355,7 +274,7 @@ async def test_questions_that_wait_for_a_turn_end_with_the_link() -> None:
 @virtual
 async def test_questions_that_were_given_up_cost_no_token() -> None:
     """A hundred callers who went away hold up nobody who stays."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate=1, burst=1) as link:
         link.perform([port.submit(1)], port)
         asking = [asyncio.create_task(link.look(port.lookup(2))) for _ in range(100)]
@@ -372,7 +291,7 @@ async def test_questions_that_were_given_up_cost_no_token() -> None:
 @virtual
 async def test_without_a_rate_a_pause_holds_back_entries_and_questions_as_well() -> None:
     """Retry-After is heeded by every call but cancels, exits and protection (scenario 32)."""
-    broker, port = Timed(), Port()
+    broker, port = Timed(), CallingPort()
     async with limited(broker, port, rate=None) as link:
         broker.script("submit", NotSent(text="429", retry_after_ms=3_000))
         link.perform([port.submit(1)], port)

@@ -23,6 +23,7 @@ from holdfast.engine.runner import Mode
 from holdfast.errors import HoldfastError, InputError, JournalError, JournalUnwritable
 from holdfast.journal.memory import MemoryJournal
 from holdfast.journal.reader import SqliteReader
+from holdfast.testing.desk_ports import HearingPort
 from holdfast.testing.scripted import EPOCH, INSTRUMENTS, ScriptedBroker, open_desk
 from holdfast.testing.world import virtual, virtual_clock
 from holdfast.wiring import OrderManager
@@ -265,38 +266,9 @@ def test_a_wait_outlives_a_defect_in_the_same_turn(monkeypatch: pytest.MonkeyPat
     case()
 
 
-class _Port:
-    """A desk that has been told an answer and has not stepped it."""
-
-    prefix = f"{EPOCH}-main-"
-
-    def __init__(self) -> None:
-        self.heard: list[Input] = []
-
-    def now_ns(self) -> int:
-        return 0
-
-    def wants(self, number: int) -> bool:
-        return True
-
-    def owns(self, broker_order_id: str) -> bool:
-        del broker_order_id
-        return False
-
-    def word(self, said: Input) -> None:
-        self.heard.append(said)
-
-    def report(self, report: Input) -> bool:
-        self.heard.append(report)
-        return True
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        raise AssertionError((broker_order_id, wire_id))
-
-
 def test_a_report_between_an_answer_and_its_step_finds_its_desk() -> None:
     """A report by the broker's id alone is not lost while the answer waits in the inbox (P3)."""
-    routing, port = Routing(), _Port()
+    routing, port = Routing(), HearingPort()
     routing.attach(port)
     for number in range(TOLD_MAX + 1):
         outcome = Accepted(broker_order_id=f"B{number}")
@@ -305,6 +277,7 @@ def test_a_report_between_an_answer_and_its_step_finds_its_desk() -> None:
 
     assert len(port.heard) == TOLD_MAX + 2
     assert routing.unclaimed == {}
+    assert port.strange == []
     assert len(routing._told) == TOLD_MAX
 
 

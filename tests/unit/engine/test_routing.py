@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from holdfast.domain.inputs import Answer, Input, Looked, Polled, Reported
+from holdfast.domain.inputs import Answer, Looked, Polled, Reported
 from holdfast.domain.reports import (
     Accepted,
     Child,
@@ -15,39 +15,11 @@ from holdfast.domain.reports import (
 )
 from holdfast.engine.routing import UNCLAIMED_MAX, Routing
 from holdfast.ports import OpenOrders
-
-ALPHA, BETA = "0123456789ab-alpha-", "0123456789ab-beta-"
-
-
-class Port:
-    def __init__(self, prefix: str, *known: str) -> None:
-        self.prefix = prefix
-        self.known = known
-        self.heard: list[Input] = []
-        self.strange: list[str] = []
-
-    def now_ns(self) -> int:
-        return 0
-
-    def wants(self, number: int) -> bool:
-        return True
-
-    def owns(self, broker_order_id: str) -> bool:
-        return broker_order_id in self.known
-
-    def word(self, said: Input) -> None:
-        self.heard.append(said)
-
-    def report(self, report: Reported) -> bool:
-        self.heard.append(report)
-        return True
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        self.strange.append(broker_order_id)
+from holdfast.testing.desk_ports import ALPHA, BETA, HearingPort
 
 
-def two_desks() -> tuple[Routing, Port, Port]:
-    routing, alpha, beta = Routing(), Port(ALPHA), Port(BETA, "B-7")
+def two_desks() -> tuple[Routing, HearingPort, HearingPort]:
+    routing, alpha, beta = Routing(), HearingPort(ALPHA), HearingPort(BETA, "B-7")
     routing.attach(alpha)
     routing.attach(beta)
     return routing, alpha, beta

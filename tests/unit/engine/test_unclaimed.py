@@ -14,12 +14,13 @@ import pytest
 from holdfast.config import Config
 from holdfast.connecting import Connection
 from holdfast.domain.effects import CancelOrder
-from holdfast.domain.inputs import AdoptExternal, Answer, Input, Polled, Reported
+from holdfast.domain.inputs import AdoptExternal, Answer, Polled, Reported
 from holdfast.domain.reports import Accepted, Report, ReportKind, Snapshot
 from holdfast.domain.values import OrderType, Side, Status
 from holdfast.engine.routing import Routing
 from holdfast.journal.memory import MemoryJournal, Store
 from holdfast.ports import OpenOrders
+from holdfast.testing.desk_ports import HearingPort
 from holdfast.testing.scripted import ScriptedBroker
 from holdfast.testing.world import virtual, virtual_clock
 from holdfast.wiring import Desks
@@ -174,37 +175,8 @@ async def test_an_order_of_another_journal_is_a_strangers(monkeypatch: pytest.Mo
 # Routing alone.
 
 
-class Port:
-    """A desk as the routing sees it."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.heard: list[Input] = []
-        self.known: set[str] = set()
-        self.strange: list[str] = []
-
-    def now_ns(self) -> int:
-        return 0
-
-    def wants(self, number: int) -> bool:
-        return True
-
-    def owns(self, broker_order_id: str) -> bool:
-        return broker_order_id in self.known
-
-    def word(self, said: Input) -> None:
-        self.heard.append(said)
-
-    def report(self, report: Reported) -> bool:
-        self.heard.append(report)
-        return True
-
-    def unclaimed(self, broker_order_id: str, wire_id: str) -> None:
-        self.strange.append(broker_order_id)
-
-
-def routed() -> tuple[Routing, Port, Port]:
-    routing, alpha, nobody = Routing(), Port("e-alpha-"), Port("e-unclaimed-main-")
+def routed() -> tuple[Routing, HearingPort, HearingPort]:
+    routing, alpha, nobody = Routing(), HearingPort("e-alpha-"), HearingPort("e-unclaimed-main-")
     routing.attach(alpha)
     routing.attach(nobody)
     routing.adopt_into(nobody, quiet_ns=10)
