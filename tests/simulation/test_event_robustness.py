@@ -97,6 +97,15 @@ async def bought(manager: OrderManager, **options: Any) -> OrderView:
     return await manager.place_limit_order("TSLA", "buy", 10, "251", **options)
 
 
+async def traded_early(manager: OrderManager, broker: HubBroker) -> OrderView:
+    """Buy ten in a call that hangs; the first word of the order is a trade of four."""
+    broker.script("submit", Hang())
+    order = await bought(manager)
+    await asyncio.sleep(0.1)
+    broker.hub(TRADE_EVENT, broker.traded(order.wire_id, 4))
+    return order
+
+
 def events_of(journal: MemoryJournal, kind: type) -> list[Any]:
     found = [decode(record) for record in journal.records("main")]
     return [event for event in found if isinstance(event, kind)]
@@ -171,11 +180,8 @@ async def test_a_flood_of_garbage_is_counted_and_dropped_and_the_stream_lives_on
 async def test_a_trade_before_its_orders_event_counts_once_that_came() -> None:
     """The submit hangs, the trade names an id nobody knows, then the tag comes (72; trap 12)."""
     broker = HubBroker()
-    broker.script("submit", Hang())
     async with open_desk(broker) as manager:
-        order = await bought(manager)
-        await asyncio.sleep(0.1)
-        broker.hub(TRADE_EVENT, broker.traded(order.wire_id, 4))
+        order = await traded_early(manager, broker)
         await asyncio.sleep(0.1)
         before = await manager.order(order.client_order_id)
         broker.hub(ORDER_EVENT, broker.order(1001, 1, 4, tag=order.wire_id))
@@ -190,11 +196,8 @@ async def test_a_trade_before_its_orders_event_counts_once_that_came() -> None:
 async def test_a_trade_of_an_order_whose_event_never_comes_is_looked_up() -> None:
     """Neither answer nor order event: asking finds the order and its fill (scenario 72; P3)."""
     broker = HubBroker()
-    broker.script("submit", Hang())
     async with open_desk(broker) as manager:
-        order = await bought(manager)
-        await asyncio.sleep(0.1)
-        broker.hub(TRADE_EVENT, broker.traded(order.wire_id, 4))
+        order = await traded_early(manager, broker)
         await asyncio.sleep(8)
         after = await manager.order(order.client_order_id)
         found = (await manager.statistics())["link"]

@@ -11,6 +11,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.group import Phase
 from holdfast.domain.values import Status
 from holdfast.errors import UnsupportedOrderTypeError
+from holdfast.testing.brokered import both
 from holdfast.testing.group_stage import (
     ACCOUNT,
     KINDS,
@@ -18,7 +19,6 @@ from holdfast.testing.group_stage import (
     REST_S,
     SYMBOL,
     Stage,
-    both,
 )
 from holdfast.testing.world import virtual
 from holdfast.venue.faults import FaultKind

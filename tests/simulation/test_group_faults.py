@@ -11,7 +11,8 @@ import pytest
 from holdfast.domain import events as e
 from holdfast.domain.group import Cause, Phase
 from holdfast.errors import HoldfastError, OrderRefused, OrderStatusError
-from holdfast.testing.group_stage import KINDS, REST_S, SYMBOL, Stage, both
+from holdfast.testing.brokered import both
+from holdfast.testing.group_stage import KINDS, REST_S, SYMBOL, Stage
 from holdfast.testing.world import virtual
 from holdfast.venue.faults import FACES, Fault, FaultKind
 from holdfast.wiring import OrderManager

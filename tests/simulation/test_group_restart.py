@@ -13,7 +13,8 @@ from holdfast.domain.group import Phase
 from holdfast.errors import HoldfastError
 from holdfast.journal.memory import Done, MemoryJournal, Store
 from holdfast.ports import Batch
-from holdfast.testing.group_stage import KINDS, LATE, REST_S, SYMBOL, Stage, both
+from holdfast.testing.brokered import both
+from holdfast.testing.group_stage import KINDS, LATE, REST_S, SYMBOL, Stage
 from holdfast.testing.scripted import crash
 from holdfast.testing.world import virtual
 from holdfast.venue.faults import FaultKind

@@ -15,7 +15,8 @@ from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
 from holdfast.errors import HoldfastError, InputError, OrderRefused
 from holdfast.journal.memory import MemoryJournal
-from holdfast.testing.group_stage import ACCOUNT, INSTRUMENT, REST_S, SETTINGS, SYMBOL, Stage, both
+from holdfast.testing.brokered import both
+from holdfast.testing.group_stage import ACCOUNT, INSTRUMENT, REST_S, SETTINGS, SYMBOL, Stage
 from holdfast.testing.scripted import open_desk
 from holdfast.testing.world import LoopScheduler, virtual
 from holdfast.venue.faults import FaultKind

@@ -3,12 +3,13 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.brokers.paper import PaperBroker
@@ -16,7 +17,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.policies import Limits, Policies
-from holdfast.domain.reports import LookupResult, Outcome
+from holdfast.domain.reports import LookupResult, Outcome, Report
 from holdfast.domain.settings import Settings
 from holdfast.domain.values import Status
 from holdfast.engine.budget import RateRules
@@ -83,6 +84,16 @@ class Metered(PaperBroker):
             for last in range(first, len(times)):
                 allowed = burst + per_second * (times[last] - start)
                 assert last - first + 1 <= allowed + 1e-3, (start, times[last])
+
+
+class Taciturn(Metered):
+    """A broker whose stream gives no cumulative figures."""
+
+    async def listen(self, on_report: Callable[[Report], None], on_gap: Callable[[], None]) -> None:
+        def hear(report: Report) -> None:
+            on_report(msgspec.structs.replace(report, cumulative=None))
+
+        await super().listen(hear, on_gap)
 
 
 @asynccontextmanager
@@ -243,6 +254,24 @@ async def test_questions_are_answered_while_entries_wait() -> None:
     assert {order.status for order in orders} == {Status.OPEN, Status.FAILED}
     assert not any(order.asking for order in orders)
     broker.check_rate(4, 4)
+
+
+@virtual
+async def test_the_final_figures_of_a_mass_cancel_are_asked_for_one_by_one() -> None:
+    """Five hundred ends without a figure: as many questions, at the rate, and no more (P3, P9)."""
+    can = Capabilities(batch_cancel=True, lists_executions=False)
+    broker = Taciturn(venue(), capabilities=can)
+    async with sharing(broker, "alpha", per_second=20, burst=20) as (om,):
+        await place(om, 500)
+        await asyncio.sleep(60)
+        await om.cancel_all_open_orders(timeout=20)
+        await asyncio.sleep(120)
+        orders = await om.orders(limit=1_000)
+
+    asked = Counter(one.number for _, one in broker.requests if isinstance(one, LookupOrder))
+    assert (len(asked), asked.total()) == (500, 500)
+    assert {(order.status, order.asking) for order in orders} == {(Status.CANCELED, False)}
+    broker.check_rate(20, 20)
 
 
 @pytest.mark.parametrize("batch", [True, False])

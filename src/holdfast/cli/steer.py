@@ -51,7 +51,7 @@ def submit(
 
     If no answer comes, the message names the order's id: repeat the command with
     --client-order-id, and there is one order at most. Exit status: 0 if it was taken, 2 if it was
-    refused or nobody answered, 3 if the broker has not taken it in time, where --wait asks for that.
+    refused or nobody answered, 3 if --wait asks for more and that has not come in time.
 
     Parameters
     ----------

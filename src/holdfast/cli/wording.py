@@ -19,6 +19,9 @@ _COMMANDS: Final = (
         re.compile(r"(?<!['\w])`?cancel_position_orders`?(?!['\w])"),
         "`holdfast cancel-position`",
     ),
+    # Programs alone can do these.
+    (re.compile(r", as does force=True"), ""),
+    (re.compile(r"place_limit_buy and place_limit_sell take a reference price"), "give its price"),
 )
 
 

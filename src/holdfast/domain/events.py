@@ -28,6 +28,7 @@ from holdfast.domain.group_events import (
     GroupPhaseChanged,
     GroupQuantityChanged,
     GroupReduced,
+    GroupTookOver,
     HeldElsewhere,
 )
 from holdfast.domain.order_events import (
@@ -145,6 +146,7 @@ AnyEvent: TypeAlias = (
     | GroupExitChanged
     | GroupQuantityChanged
     | GroupReduced
+    | GroupTookOver
     | HeldElsewhere
 )
 
@@ -182,6 +184,7 @@ __all__ = [
     "GroupPhaseChanged",
     "GroupQuantityChanged",
     "GroupReduced",
+    "GroupTookOver",
     "HeldElsewhere",
     "InstrumentDefined",
     "KillSwitchEngaged",

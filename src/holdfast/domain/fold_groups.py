@@ -88,14 +88,27 @@ def _remember(group: Group, moment: Moment) -> None:
 
 
 def _count_unprotected(group: Group, after: Phase, at_ns: int) -> None:
-    """Count what is on its way out, too; what a `close` closes is another group's until then."""
+    """Count what is on its way out, too; a `close` counts from when it takes others' place."""
     if after in _NAKED and group.contingency != "close":
         group.naked_ns = group.naked_ns or at_ns
-    elif group.naked_ns and after not in _NAKED:
+    elif after not in _NAKED:
+        _end_unprotected(group, at_ns)
+
+
+def _end_unprotected(group: Group, at_ns: int) -> None:
+    if group.naked_ns:
         spent_ns = at_ns - group.naked_ns
         group.unprotected_ns += spent_ns
         group.longest_ns = max(group.longest_ns, spent_ns)
         group.naked_ns = 0
+
+
+def take_over(group: Group, event: e.GroupTookOver) -> None:
+    """Count for a `close` the time in which what it closes has no other exit."""
+    if event.quantity:
+        group.naked_ns = group.naked_ns or event.at_ns
+    else:
+        _end_unprotected(group, event.at_ns)
 
 
 def _slot(group: Group, role: str) -> Slot:

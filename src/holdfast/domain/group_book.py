@@ -124,6 +124,8 @@ class GroupBook:
             fold_groups.change_exit(group, event)
         elif isinstance(event, e.GroupReduced):
             group.written_off = add(group.written_off, event.quantity)
+        elif isinstance(event, e.GroupTookOver):
+            fold_groups.take_over(group, event)
         else:
             group.quantity = event.quantity
         return group
@@ -148,6 +150,7 @@ GROUP_EVENTS: Final = frozenset(
         e.GroupExitChanged,
         e.GroupQuantityChanged,
         e.GroupReduced,
+        e.GroupTookOver,
         e.HeldElsewhere,
     }
 )

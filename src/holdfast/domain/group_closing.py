@@ -9,6 +9,7 @@ Rule 3: it never gives up; it slows down and alerts.
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from holdfast.domain import events as e
 from holdfast.domain.alerts import raise_once
 from holdfast.domain.exit_orders import submit_exit
 from holdfast.domain.exposure import is_exit
@@ -18,7 +19,7 @@ from holdfast.domain.group_pace import next_try_ns
 from holdfast.domain.hours import is_open, look_ns
 from holdfast.domain.legs import cancel, earliest, level, members
 from holdfast.domain.order import Order
-from holdfast.domain.shares import closable, exits_of, in_lots, room
+from holdfast.domain.shares import closable, exits_of, in_lots, room, taken_over
 from holdfast.domain.values import ZERO, Side
 from holdfast.domain.work import NS_PER_MS
 
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
 GROUP_STUCK: Final = "GROUP_STUCK"
 # How soon what waits for something that tells nobody is looked at again.
 LOOK_AGAIN_MS: Final = 1_000
+
+
+def note_taken_over(desk: "Desk", symbol: str) -> None:
+    """Record when what somebody closes loses its protection for it, and when it gets it back."""
+    groups = desk.state.groups.of(symbol)
+    closes = [group for group in groups if group.contingency == "close"]
+    taken = taken_over(desk, symbol) if closes else {}
+    for group in closes:
+        quantity = taken.get(group.group, ZERO)
+        if bool(quantity) is not bool(group.naked_ns):
+            desk.out(e.GroupTookOver(at_ns=desk.now_ns, group=group.group, quantity=quantity))
 
 
 def wind_up(desk: "Desk", group: Group) -> int | None:

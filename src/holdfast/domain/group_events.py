@@ -81,6 +81,13 @@ class GroupReduced(Event, frozen=True, kw_only=True, tag="group_reduced"):
     quantity: Decimal
 
 
+class GroupTookOver(Event, frozen=True, kw_only=True, tag="group_took_over"):
+    """What a group closes lost its protection for it: so much of it, 0 when it is given back."""
+
+    group: int
+    quantity: Decimal
+
+
 class HeldElsewhere(Event, frozen=True, kw_only=True, tag="held_elsewhere"):
     """What the account holds in a symbol beside this desk, by nobody's desk; signed."""
 

@@ -27,7 +27,13 @@ from holdfast.domain.group import (
     Phase,
     is_final,
 )
-from holdfast.domain.group_closing import LOOK_AGAIN_MS, flatten, undoable, wind_up
+from holdfast.domain.group_closing import (
+    LOOK_AGAIN_MS,
+    flatten,
+    note_taken_over,
+    undoable,
+    wind_up,
+)
 from holdfast.domain.group_pace import does_not_last, failures_now
 from holdfast.domain.hours import age_ns, is_open, look_ns
 from holdfast.domain.legs import (
@@ -90,6 +96,7 @@ def control(desk: "Desk", symbol: str) -> None:
     """Bring each open group of a symbol nearer to what it owes."""
     if symbol not in desk.guard.flattening:
         _write_off(desk, symbol)
+        note_taken_over(desk, symbol)
     for group in desk.state.groups.of(symbol):
         look_ns = _look(desk, group)
         if look_ns is None:

@@ -82,6 +82,24 @@ def _placeable(desk: "Desk", symbol: str, found: dict[int, Decimal]) -> dict[int
     }
 
 
+def taken_over(desk: "Desk", symbol: str) -> dict[int, Decimal]:
+    """Return, by number, what each group that closes something takes the place of: units that
+    other groups would have exits for.
+    """
+    groups, now, before = desk.state.groups.of(symbol), shares(desk, symbol), stakes(desk, symbol)
+    given = dict.fromkeys(Side, ZERO)
+    for group in groups:
+        if group.contingency != "close" and group.phase is not Phase.FLATTENING:
+            less = sub(before[group.group], now[group.group])
+            given[group.side] = add(given[group.side], max(less, ZERO))
+    found: dict[int, Decimal] = {}
+    for group in groups:
+        if group.contingency == "close" and _takes_place(desk, group):
+            taken = found[group.group] = min(now[group.group], given[group.side])
+            given[group.side] = sub(given[group.side], taken)
+    return found
+
+
 def shortages(desk: "Desk", symbol: str) -> dict[int, Decimal]:
     """Return, by number, what groups owe beyond what there is: others have closed that."""
     found = _shared(desk, symbol, before_closing=True, own=True)

@@ -15,13 +15,14 @@ from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
-from holdfast.domain.reports import Report, ReportKind, Snapshot
+from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
 
 _Test: TypeAlias = Callable[[Any], bool]
 
 # Values that may be shown as they are; what else there is may show itself anew at every run.
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, Decimal})
 _SHOWN_MAX: Final = 60
+_IDS: Final = ("wire_id", "orig_wire_id", "broker_order_id")
 
 
 class MistypedError(ValueError):
@@ -29,7 +30,7 @@ class MistypedError(ValueError):
 
 
 class Word(Struct, frozen=True, gc=False):
-    """An input that brings what a broker said; making one raises `MistypedError` as `check` does."""
+    """An input with what a broker said; making one raises `MistypedError` as `check` does."""
 
     def __post_init__(self) -> None:
         if not _test_of(type(self))(self):
@@ -74,8 +75,9 @@ def _term(value: str, declared: Any, names: dict[str, Any]) -> str:
         return f"({' or '.join(_term(value, each, names) for each in _either(declared))})"
     if _is_struct(declared):
         return f"{_name(_test_of(declared), names)}({value})"
-    if get_origin(declared) is not tuple:
-        return f"type({value}) is {_name(declared, names)}"
+    kind = get_origin(declared) or declared
+    if kind is not tuple:
+        return f"type({value}) is {_name(kind, names)}"
     items = get_args(declared)
     if items[1:] == (...,):
         test = _name(_test_of(items[0]), names)
@@ -130,19 +132,27 @@ def _unlike(value: object, declared: Any) -> str:
     return f"is {shown} {kind.__name__}; it must be {wanted}"
 
 
-_IDS: Final = ("wire_id", "orig_wire_id", "broker_order_id", "execution_ref")
-
-
 def remains(said: object, why: str) -> Report | None:
     """Return what is left of a message that cannot be read: whose it was, and as text why.
 
-    It may have been about money where its kind cannot be told. None if it names no order.
+    `said` is a report, a snapshot, or what a poll lists of a trade. It may have been about money
+    where its kind cannot be told. None if it names no order.
     """
-    if not isinstance(said, Report | Snapshot):
+    kind: object = ReportKind.TRADE
+    if type(said) is tuple and len(said) == 3:  # noqa: PLR2004 - two ids and an execution
+        told = {"broker_order_id": said[0], "wire_id": said[1]}
+        trade = said[2]
+    elif isinstance(said, Report | Snapshot):
+        told = {name: getattr(said, name, "") for name in _IDS}
+        trade = getattr(said, "execution", None)
+        kind = getattr(said, "kind", ReportKind.ORDER_STATUS)
+    else:
         return None
-    told = {name: getattr(said, name, "") for name in _IDS}
-    ids: Any = {name: value for name, value in told.items() if type(value) is str and value}
-    if not ids.keys() - {"execution_ref"}:
+    ids: Any = {name: each for name, each in told.items() if type(each) is str and each}
+    if not ids:
         return None
-    kind = said.kind if isinstance(said, Report) else ReportKind.ORDER_STATUS
+    # So that what is said of one trade is not taken for what was said of another.
+    own = trade.execution_id if isinstance(trade, Execution) else ""
+    refs = (getattr(said, "execution_ref", ""), own)
+    ids["execution_ref"] = next((each for each in refs if type(each) is str and each), "")
     return Report(kind=kind if type(kind) is ReportKind else ReportKind.TRADE, text=why, **ids)

@@ -15,7 +15,7 @@ import msgspec
 from holdfast.domain import events as e
 from holdfast.domain.alerts import raise_once
 from holdfast.domain.attend import want_gone
-from holdfast.domain.group import EXIT, STOP, TARGET, Group
+from holdfast.domain.group import EXIT, STOP, TARGET, Group, Phase
 from holdfast.domain.group_asking import check_market, check_moved
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
@@ -64,7 +64,12 @@ def release(desk: "Desk", orders: list[Order], by: str, reason: str) -> None:
 
 
 def call_off(desk: "Desk", group: Group, role: str, by: str, reason: str) -> None:
-    """Want nothing any more of a role; an entry goes as well if nothing would guard its fills."""
+    """Want nothing any more of a role; an entry goes as well if nothing would guard its fills.
+
+    What is being closed is closed all the same: it needs no stop and no target.
+    """
+    if group.phase is Phase.FLATTENING and role in _GUARDS:
+        return
     want_exit(desk, group, role, None, by=by, reason=reason)
     entry = desk.state.order(group.entry) if group.entry in group.live else None
     if entry is not None and not group.wanted:

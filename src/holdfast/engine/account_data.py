@@ -38,6 +38,7 @@ from holdfast.domain.events import (
 from holdfast.domain.inputs import AccountSeen, Input
 from holdfast.domain.values import ZERO, amount, rounded_add, rounded_mul, rounded_sub
 from holdfast.engine.masking import described
+from holdfast.engine.sifting import Drop, figures_of
 from holdfast.errors import Closed, OrderStatusError
 from holdfast.ports import AccountFigures, Broker
 
@@ -121,9 +122,14 @@ class AccountData:
         now_ns: Callable[[], int],
         ttl_ms: int = TTL_MS,
         turn: Callable[[], Awaitable[None]] | None = None,
+        mistyped: Drop | None = None,
     ) -> None:
-        """Ask nothing yet; `turn` waits until the account's rate lets a question out."""
+        """Ask nothing yet; `turn` waits until the account's rate lets a question out.
+
+        `mistyped` takes figures that are not of the declared types, which are an error as well.
+        """
         self._turn = turn
+        self._mistyped = mistyped or (lambda _said, _why: None)
         teller = getattr(broker, "account", None) if capabilities.account_data else None
         self._ask: Callable[[], Awaitable[AccountFigures]] | None = teller
         self._now_ns = now_ns
@@ -268,7 +274,7 @@ class AccountData:
                     await self._turn()
                 asked_ns = self._now_ns()
                 opened = [(desk, desk.now_ns(), desk.desk.guard.opened) for desk in self._desks]
-                figures = await ask()
+                figures = figures_of(await ask(), self._mistyped)
             power = figures.buying_power
             if power is not None:
                 power = amount(power, "buying power", signed=True)

@@ -90,7 +90,12 @@ class Account:
         self.board = board
         time = DeskTime(clock or SystemClock())
         self.data = AccountData(
-            broker, broker.capabilities, time.now_ns, account_ttl_ms, turn=self.link.turn
+            broker,
+            broker.capabilities,
+            time.now_ns,
+            account_ttl_ms,
+            turn=self.link.turn,
+            mistyped=self.link.mistyped,
         )
         if board is not None and isinstance(broker, QuoteFollower):
             board.follow(broker)

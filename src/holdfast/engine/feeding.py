@@ -10,8 +10,9 @@ from holdfast.domain.reports import Report
 from holdfast.engine.intake import Intake
 from holdfast.engine.masking import described
 from holdfast.engine.routing import Routing
+from holdfast.engine.sifting import poll_of
 from holdfast.errors import Closed
-from holdfast.ports import Broker, OpenOrders, Unreadable, UnreadableTeller
+from holdfast.ports import Broker, Unreadable, UnreadableTeller
 
 _log = logging.getLogger("holdfast.link")
 
@@ -57,6 +58,7 @@ class Feeding:
         self._loop = asyncio.get_running_loop()
         self.intake = Intake(self._loop.time, alert=routing.alert, ask=self.poll_soon)
         routing.on_early = self._ask_later
+        routing.on_mistyped = self.intake.mistyped
         if isinstance(broker, UnreadableTeller):
             broker.tell_unreadable(self.intake.drop)
 
@@ -144,6 +146,10 @@ class Feeding:
             _log.exception("a report could not be taken; a poll will tell what it said")
             self.intake.drop(Unreadable(reason="report_defect", sample=repr(report)))
 
+    def _unread(self, said: object, why: str) -> None:
+        if not self._routing.unread(said, why):
+            self._on_gap()
+
     def _ask_later(self) -> None:
         """Poll for what came of an order that nobody knows, once its answer should be here."""
         if self._early is None and not self._closed:
@@ -195,7 +201,8 @@ class Feeding:
         self.polls += 1
         try:
             async with asyncio.timeout(POLL_WAIT_MAX_S):
-                found: OpenOrders = await self._broker.poll()
+                told = await self._broker.poll()
+            found = poll_of(told, self._unread)
             self._routing.polled(found, asked)
         except Exception as error:  # noqa: BLE001 - an account that cannot be read is read later
             self.polls_failed += 1

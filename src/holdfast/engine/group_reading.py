@@ -144,7 +144,7 @@ class GroupReading(Reading):
 def recall_group(journal: Journal, name: str, number: int) -> Group | None:
     """Put a group together from the records of its desk; None where there is none.
 
-    What it entered, exited and closed too much is not told by these records alone.
+    What it entered, exited, wrote off and closed too much is not told by these records alone.
 
     Raises:
         JournalDamaged: a record is not what was written.
@@ -168,13 +168,11 @@ def recall_group(journal: Journal, name: str, number: int) -> Group | None:
 def _fold(group: Group, event: e.AnyEvent) -> None:
     if isinstance(event, e.OrderSubmitted):
         group.orders.append(event.number)
-        if event.role == ENTRY:
-            group.entry = event.number
     elif isinstance(event, e.GroupPhaseChanged):
         fold_groups.change_phase(group, event)
     elif isinstance(event, e.GroupExitChanged):
         fold_groups.change_exit(group, event)
     elif isinstance(event, e.GroupQuantityChanged):
         group.quantity = event.quantity
-    elif isinstance(event, e.GroupReduced):
-        group.written_off = add(group.written_off, event.quantity)
+    elif isinstance(event, e.GroupTookOver):
+        fold_groups.take_over(group, event)

@@ -13,7 +13,7 @@ from holdfast.domain.desk import Desk
 from holdfast.domain.group import ENTRY, EXIT, STOP, TARGET, Group, Moment, Phase, covers
 from holdfast.domain.group_events import ExitTerms
 from holdfast.domain.order import Order
-from holdfast.domain.shares import shares
+from holdfast.domain.shares import shares, stakes
 from holdfast.domain.values import ZERO, Side, Status, add
 from holdfast.engine.masking import masked
 from holdfast.engine.views import OrderView
@@ -53,11 +53,12 @@ class GroupView(Struct, frozen=True, kw_only=True):
     units: `quantity` is what it is for, None where it follows the position; `entered` and `exited`
     are what its orders traded, `owed` is what it has to look after, `covered` what the orders that
     work protect of it, `excess` what it closed too much. `stop`, `target` and `exit` are what is
-    wanted now, None where nothing is. `reason` says why it is in its phase, `cause` is the word
-    for it in the table of phases. Times are UTC nanoseconds of desk time. `unprotected_ms` is how
-    long something it held was not covered, in sum and up to now, and `longest_unprotected_ms` the
-    longest such time. `members` are its orders, oldest first, the newest 100 at most; `history`
-    has its last 50 changes, of its phase or of what somebody wants of a role, with who and why.
+    wanted now, None where nothing is. `reason` says why it is in its phase, `cause` is the word for
+    it in the table of phases. Times are UTC nanoseconds of desk time. `unprotected_ms` is how long
+    something it held was not covered, in sum and up to now, and `longest_unprotected_ms` the
+    longest such time; of a `close`, how long what it closes had lost its protection for it.
+    `members` are its orders, oldest first, the newest 100 at most; `history` has its last 50
+    changes, of its phase or of what somebody wants of a role, with who and why.
     """
 
     group: int
@@ -113,6 +114,7 @@ def view_group(
     found = ((number, desk.order(number) or older.get(number)) for number in group.orders)
     orders = {number: order for number, order in found if order is not None}
     naked_ns = max(now_ns - group.naked_ns, 0) if group.naked_ns else 0
+    covered = _covered(group, orders)
     changed_ns = [group.opened_ns, *(moment.at_ns for moment in group.history[-1:])]
     return GroupView(
         group=group.group,
@@ -124,12 +126,12 @@ def view_group(
         idempotency_key=group.key,
         phase=group.phase,
         cause=str(group.cause),
-        reason=group.reason,
+        reason=_reason(desk, group, covered),
         quantity=group.quantity,
         entered=group.entered,
         exited=group.exited,
         owed=_owed(desk, group),
-        covered=_covered(group, orders),
+        covered=covered,
         excess=group.excess,
         stop=group.slot(STOP).exit,
         target=group.slot(TARGET).exit,
@@ -262,6 +264,17 @@ def _owed(desk: Desk, group: Group) -> Decimal:
     if group.owed is not None:
         return group.owed
     return shares(desk, group.symbol).get(group.group, ZERO)
+
+
+def _reason(desk: Desk, group: Group, covered: Decimal) -> str:
+    """Say why a group is in its phase; one that nothing covers any more, who closes the rest."""
+    others = desk.state.groups.of(group.symbol) if group.phase is Phase.PROTECTED else []
+    closes = [one for one in others if one.contingency == "close" and one.side is group.side]
+    closing = [one.group for one in closes if one.naked_ns]
+    stake = stakes(desk, group.symbol).get(group.group, ZERO) if closing else ZERO
+    if covered >= stake:
+        return group.reason
+    return f"{covered} of {stake} is covered, group {closing[0]} is closing the rest"
 
 
 def _covered(group: Group, orders: Mapping[int, Order]) -> Decimal:

@@ -26,6 +26,8 @@ ALERT_APART_S: Final = 300.0
 ASK_APART_S: Final = 5.0
 
 ALERT: Final = "unreadable_messages"
+# The reason of what came as another type than declared.
+MISTYPED: Final = "mistyped"
 
 
 class Sample(Struct, frozen=True):
@@ -79,6 +81,14 @@ class Intake:
         if now >= self._alert_after:
             self._alert_after = now + ALERT_APART_S
             self._alert(ALERT, self._told())
+
+    def mistyped(self, said: object, why: str) -> None:
+        """Drop a message, or a part of one, that is not of the declared types."""
+        try:
+            shown = repr(said)
+        except Exception:  # noqa: BLE001 - what is no value of ours may raise whatever it likes
+            shown = f"a {type(said).__name__}"
+        self.drop(Unreadable(reason=MISTYPED, sample=f"{why}: {shown}"))
 
     def statistics(self) -> dict[str, int]:
         """Return how many were dropped, all told and by reason."""

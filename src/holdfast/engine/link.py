@@ -12,14 +12,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
-from itertools import zip_longest
 from typing import Any, Final, TypeAlias, cast
 
 from holdfast.clock import NS_PER_MS, NS_PER_S
 from holdfast.domain.effects import CancelOrder, Effect, LookupOrder, ReplaceOrder, SubmitOrder
-from holdfast.domain.inputs import Answer, Looked
-from holdfast.domain.reports import Accepted, LookupResult, NotSent, Outcome, Refused, Unknown
-from holdfast.domain.sanity import legible
+from holdfast.domain.inputs import Looked
+from holdfast.domain.reports import LookupResult, NotSent, Outcome, Unknown
 from holdfast.domain.values import OrderType
 from holdfast.engine.budget import Rank, RateRules
 from holdfast.engine.calls import Call, Questions
@@ -29,6 +27,7 @@ from holdfast.engine.intake import Sample
 from holdfast.engine.lanes import Lane
 from holdfast.engine.masking import described
 from holdfast.engine.routing import DeskPort, Routing
+from holdfast.engine.sifting import answer_of, lookup_of
 from holdfast.errors import Closed
 from holdfast.ports import BatchCanceller, Broker
 
@@ -50,7 +49,6 @@ _LOOK_APART_S: Final = 0.01
 # Orders of these types and roles stand for protection, which goes before entries.
 _STOPS: Final = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP})
 _PROTECTIVE_ROLES: Final = frozenset({"stop", "target"})
-_OUTCOMES: Final = (Accepted, Refused, NotSent, Unknown)
 _LEFT_OUT: Final = Unknown(text="the batch was answered without this order")
 
 Request: TypeAlias = SubmitOrder | CancelOrder | ReplaceOrder
@@ -79,6 +77,7 @@ class AccountLink:
         self.routing = Routing()
         self._gate = Gate(rate or RateRules())
         self._feeding = Feeding(broker, self.routing, poll_interval_ms, self.turn)
+        self.mistyped = self._feeding.intake.mistyped
         self._ack_wait_ns = ack_wait_ms * NS_PER_MS
         self._ack_wait_s = self._ack_wait_ns / NS_PER_S
         carry_out, look_up = self._carry_out, self._look_up
@@ -244,7 +243,7 @@ class AccountLink:
     async def ask(self, effect: Request) -> Outcome:
         """Make one call past the lanes, for an exit that cannot be journaled."""
         self._gate.spend()
-        return legible(await self._ended(effect, self._ack_wait_s))
+        return answer_of(effect, await self._ended(effect), self.mistyped).outcome
 
     async def look(self, effect: LookupOrder) -> LookupResult:
         """Ask for one order past the lanes, for somebody who waits: an ack wait, its turn included.
@@ -255,7 +254,7 @@ class AccountLink:
         try:
             async with asyncio.timeout(self._ack_wait_s):
                 await self.turn()
-                return _found(await self.broker.lookup(effect))
+                return lookup_of(await self.broker.lookup(effect), self.mistyped)
         except Closed:
             raise
         except Exception as error:  # noqa: BLE001 - the port's word: an exception proves nothing
@@ -282,12 +281,12 @@ class AccountLink:
         self.made["replace"] += 1
         return self.broker.replace(effect)
 
-    async def _ended(self, effect: Request, wait_s: float) -> Outcome:
+    async def _ended(self, effect: Request) -> object:
         try:
-            async with asyncio.timeout(wait_s):
-                return _outcome(await self._request(effect))
+            async with asyncio.timeout(self._ack_wait_s):
+                return await self._request(effect)
         except Exception as error:  # noqa: BLE001 - the port's word: an exception is an unknown
-            return Unknown(text=described(error))
+            return described(error)
 
     async def _carry_out(self, call: Call) -> None:
         effect = call.effect
@@ -307,7 +306,7 @@ class AccountLink:
             self._answer_each(call, await self._bounded(call, request, wait_s))
             return
         result = await self._bounded(call, self._request(effect), wait_s)
-        self._answer(call, _outcome(result))
+        self._answer(call, result)
 
     def _answer_each(self, call: Call, result: object) -> None:
         """Give each order of a batch its own outcome; what was left open nobody knows."""
@@ -318,8 +317,8 @@ class AccountLink:
             text = f"{len(call.batch)} cancels in one call were answered by what is for others"
             self._answer(call, Unknown(text=text))
             return
-        for effect, outcome in zip_longest(call.batch, result):
-            told = outcome if isinstance(outcome, _OUTCOMES) else _LEFT_OUT
+        left_out = [_LEFT_OUT] * (len(call.batch) - len(result))
+        for effect, told in zip(call.batch, (*result, *left_out), strict=True):
             self._tell(call.port, effect, told)
 
     def _left_ns(self, call: Call, now_ns: int) -> int:
@@ -340,20 +339,18 @@ class AccountLink:
         text = f"{late_ms} ms too late to be sent: its turn had not come ({self._gate})"
         return NotSent(text=text, waited=True)
 
-    def _answer(self, call: Call, outcome: Outcome) -> None:
+    def _answer(self, call: Call, told: object) -> None:
         assert not isinstance(call.effect, LookupOrder)
         for effect in call.batch or (call.effect,):
-            self._tell(call.port, effect, outcome)
+            self._tell(call.port, effect, told)
 
-    def _tell(self, port: DeskPort, effect: Request, outcome: Outcome) -> None:
-        outcome = legible(outcome)
+    def _tell(self, port: DeskPort, effect: Request, told: object) -> None:
+        answer = answer_of(effect, told, self.mistyped)
+        outcome = answer.outcome
         self.ended[type(outcome).__name__] += 1
         if type(outcome) is NotSent:
             self._gate.pause(outcome.retry_after_ms)
-        self.routing.answered(
-            port,
-            Answer(number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome),
-        )
+        self.routing.answered(port, answer)
         if type(effect) is CancelOrder and effect.batch:
             waited = type(outcome) is NotSent and outcome.waited
             self._count_down(port, effect.batch, waited=waited)
@@ -383,7 +380,7 @@ class AccountLink:
             number=effect.number,
             attempt=effect.attempt,
             asked_ns=asked_ns,
-            result=_found(result),
+            result=lookup_of(result, self.mistyped),
         )
         self.routing.looked(call.port, looked)
 
@@ -462,22 +459,3 @@ class AccountLink:
 def _is_withdrawn(call: Call) -> bool:
     effect = call.effect
     return type(effect) is SubmitOrder and not call.port.wants(effect.number)
-
-
-def _outcome(answer: object) -> Outcome:
-    """Return an answer of the broker; a text on why there is none, or nonsense, proves nothing."""
-    if isinstance(answer, _OUTCOMES):
-        return answer
-    text = answer if isinstance(answer, str) else f"the broker answered {_named(answer)}"
-    return Unknown(text=text)
-
-
-def _found(answer: object) -> LookupResult:
-    if isinstance(answer, LookupResult):
-        return answer
-    text = answer if isinstance(answer, str) else f"the broker answered {_named(answer)}"
-    return LookupResult(text=text)
-
-
-def _named(answer: object) -> str:
-    return "nothing" if answer is None else f"with a {type(answer).__name__}"

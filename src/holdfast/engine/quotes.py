@@ -9,11 +9,11 @@ Rule 3: the source is watched for as long as the board is open, however often it
 import asyncio
 import logging
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Final, Protocol, runtime_checkable
 
 from holdfast.clock import NS_PER_MS
 from holdfast.domain.quotes import Quote
+from holdfast.domain.typed import MistypedError, check
 from holdfast.domain.values import amount, check_id
 from holdfast.engine.masking import described
 from holdfast.errors import InputError
@@ -141,8 +141,11 @@ class QuoteBoard:
 
 def _is_quote(said: object) -> bool:
     """Tell whether this names a symbol and has prices that can be reckoned with, at least one."""
-    if not isinstance(said, Quote):
+    try:
+        check(said, Quote)
+    except MistypedError:
         return False
+    assert isinstance(said, Quote)
     prices = [price for price in (said.bid, said.ask, said.last) if price is not None]
     try:
         check_id(said.symbol, "symbol")
@@ -150,4 +153,4 @@ def _is_quote(said: object) -> bool:
             amount(price, "price")
     except InputError:
         return False
-    return bool(prices) and all(isinstance(price, Decimal) for price in prices)
+    return bool(prices)

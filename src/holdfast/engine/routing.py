@@ -24,6 +24,7 @@ from holdfast.domain.inputs import (
 )
 from holdfast.domain.reports import Accepted, Execution, Report, Snapshot
 from holdfast.domain.sanity import legible, writable
+from holdfast.domain.typed import MistypedError, remains
 from holdfast.ports import OpenOrders
 
 # Broker orders whose unclaimed words are kept, and how many words of each.
@@ -104,6 +105,7 @@ class Routing:
         self._is_ours: Callable[[str], bool] = lambda _wire_id: False
         self._lost = False
         self.on_early: Callable[[], None] = lambda: None
+        self.on_mistyped: Callable[[object, str], None] = lambda _said, _why: None
 
     def adopt_into(
         self, port: DeskPort, *, quiet_ns: int, is_ours: Callable[[str], bool] | None = None
@@ -149,18 +151,36 @@ class Routing:
 
     def reported(self, report: Report) -> bool:
         """Hand a report to its desk; False if that desk's backlog had to be dropped."""
+        try:
+            said = Reported(report)
+        except MistypedError as error:
+            return self.unread(report, str(error))
         # A desk sees to the rest itself; here its ids alone are looked for.
         if not f"{report.wire_id}{report.orig_wire_id}{report.broker_order_id}".isascii():
             report = legible(report)
+            said = Reported(report)
         port = self.find(report.wire_id, report.orig_wire_id, report.broker_order_id)
         if port is None:
             self._keep(legible(report))
             self.on_early()
             return True
-        taken = port.report(Reported(report))
+        taken = port.report(said)
         if self._unclaimed:
             taken = self._claim(report.broker_order_id, port) and taken
         return taken
+
+    def unread(self, said: object, why: str) -> bool:
+        """Drop what cannot be read; the desk whose order it names asks for that order.
+
+        False if that desk's backlog had to be dropped.
+        """
+        self.on_mistyped(said, why)
+        left = remains(said, why)
+        if left is None:
+            return True
+        left = legible(left)
+        port = self.find(left.wire_id, left.orig_wire_id, left.broker_order_id)
+        return port is None or port.report(Reported(left, is_remains=True))
 
     def answered(self, port: DeskPort, answer: Answer) -> None:
         """Hand an answer to its desk, and behind it the reports that overtook it.

@@ -45,6 +45,12 @@ CALLS_MAX: Final = 1_000
 _CALLS: Final = {SubmitOrder: "submit", CancelOrder: "cancel", ReplaceOrder: "replace"}
 
 
+def both(quantity: object) -> dict[str, Decimal]:
+    """Return what works where so much is protected: a stop and a target for it, nothing else."""
+    amount = Decimal(str(quantity))
+    return {"stop": amount, "target": amount} if amount else {}
+
+
 class DiedError(Exception):
     """The process that a test wanted to die has died."""
 

@@ -100,10 +100,11 @@ def owed(group: Group, account: Account) -> Decimal | None:
     return None if total is None else max(total - account.exited - group.written_off, ZERO)
 
 
-def due(books: GroupBooks, groups: Iterable[Group]) -> dict[int, Decimal]:
+def due(books: GroupBooks, groups: Iterable[Group], *, closes: bool = True) -> dict[int, Decimal]:
     """Return, by number, what each group is to look after: the oldest first, as far as it goes.
 
-    What wants no exit looks after nothing; what somebody closes goes before everything else.
+    What wants no exit looks after nothing; what somebody closes goes before everything else, or
+    is left out without `closes`.
     """
     accounts = books.groups()
     left = {side: books.closable(side) for side in Side}
@@ -111,9 +112,12 @@ def due(books: GroupBooks, groups: Iterable[Group]) -> dict[int, Decimal]:
     for group in sorted(groups, key=lambda one: (one.contingency != "close", one.group)):
         if group.quantity is None and not group.enters:
             continue
+        if group.contingency == "close" and not closes:
+            found[group.group] = ZERO
+            continue
         share = min(owed(group, accounts.get(group.group, Account())) or ZERO, left[group.side])
-        closes = group.slot(EXIT).exit is not None
-        found[group.group] = share if group.wanted or closes else ZERO
+        is_closed = group.slot(EXIT).exit is not None
+        found[group.group] = share if group.wanted or is_closed else ZERO
         left[group.side] -= found[group.group]
     for group in groups:
         if group.group not in found:

@@ -7,6 +7,8 @@ group, by the broker's books. `spent` counts all of it. `counted` leaves out the
 market was closed, or had been when the desk last tried, the desk was down, an exit at the market
 waited there for somebody to trade with, or a request, an answer or a word of the stream was
 outstanding, or lost and not settled yet: the rest is time that the desk let pass by its own choice.
+`closing` is how long such units were covered by nothing because somebody closes them; it is in
+neither of the others.
 """
 
 from decimal import Decimal
@@ -67,6 +69,7 @@ class Seen(Struct, kw_only=True):
     naked: int = 0
     spent_ns: int = 0
     counted_ns: int = 0
+    closing_ns: int = 0
 
     def add(self, other: "Seen") -> None:
         """Take in what other worlds showed."""
@@ -144,6 +147,7 @@ class GroupLink:
         self.events: list[e.AnyEvent] = []
         self.seen = Seen()
         self._bare: dict[int, list[Bare]] = {}
+        self._in_hand: dict[int, list[Bare]] = {}
         self._is_stale = True
         self._raced: set[int] = set()
         self.step(inputs.Open(desk="d", epoch="0123456789ab", account="main"))
@@ -176,6 +180,9 @@ class GroupLink:
                 one.counted_ns += by_ns if counts else 0
                 self.seen.spent_ns = max(self.seen.spent_ns, one.spent_ns)
                 self.seen.counted_ns = max(self.seen.counted_ns, one.counted_ns)
+        for one in (each for closed in self._in_hand.values() for each in closed):
+            one.spent_ns += by_ns
+            self.seen.closing_ns = max(self.seen.closing_ns, one.spent_ns)
 
     def _is_busy(self) -> bool:
         """Tell whether it is not the desk that lets time pass."""
@@ -234,16 +241,19 @@ class GroupLink:
         self._is_stale = False
         groups = symbol_groups(self.desk)
         shares, accounts = due(self.books, groups), self.books.groups()
+        alone = due(self.books, groups, closes=False)
         for group in groups:
-            account = accounts.get(group.group, Account())
+            account, number = accounts.get(group.group, Account()), group.group
             guard = group.guard
             covers = account.covers.get(guard.role, ZERO) if guard is not None else ZERO
             is_bare = _protects(group) and not self.desk.guard.flattening
-            missing = shares[group.group] - covers if is_bare else ZERO
-            if missing > 0:
-                _match(self._bare.setdefault(group.group, []), missing)
-            else:
-                self._bare.pop(group.group, None)
+            missing = shares[number] - covers if is_bare else ZERO
+            closed = alone[number] - max(shares[number], covers) if is_bare else ZERO
+            for bare, quantity in ((self._bare, missing), (self._in_hand, closed)):
+                if quantity > 0:
+                    _match(bare.setdefault(number, []), quantity)
+                else:
+                    bare.pop(number, None)
 
     def deliver(self) -> None:
         """A request arrives, is lost before or after it is done, is refused, or never left."""

@@ -64,11 +64,6 @@ _ENDLESS: Final = 1_000_000
 _LISTED_MAX: Final = 100_000
 
 
-def both(quantity: Decimal | int) -> dict[str, Decimal]:
-    """What works where so much is held: a stop and a target for the same units, nothing else."""
-    return dict.fromkeys(("stop", "target"), Decimal(quantity)) if quantity else {}
-
-
 class ArmedFaults(FaultPlan):
     """A fault plan whose next pass of a face can be broken by hand, or all of them at once.
 

@@ -153,18 +153,19 @@ class ModelBroker:
             successor = self.orders.get(held.replaced_by)
             if successor is not None and successor not in found:
                 found.append(successor)
+        lists = self.capabilities.lists_executions
         sightings = tuple(
             Sighting(
                 snapshot=self.snapshot(held),
-                executions=tuple(held.executions.values()),
-                executions_complete=True,
+                executions=tuple(held.executions.values()) if lists else (),
+                executions_complete=lists,
             )
             for held in found
         )
         return LookupResult(sightings=sightings, complete=True)
 
     def listing(self) -> tuple[tuple[Snapshot, ...], tuple[tuple[str, str, Execution], ...]]:
-        """Return the working orders that this broker lists, and every execution there ever was."""
+        """Return the working orders and the executions, as far as this broker lists them."""
         shows_held = self.capabilities.lists_held_legs
         working = tuple(
             self.snapshot(held)
@@ -175,6 +176,7 @@ class ModelBroker:
             (held.wire_id, held.broker_order_id, one)
             for held in self.orders.values()
             for one in held.executions.values()
+            if self.capabilities.lists_executions
         )
         return working, traded
 

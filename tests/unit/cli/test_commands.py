@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from holdfast.cli import main
+from holdfast.cli.owner import NOT_YET
 from holdfast.trading.replay import Summary
 
 PAGE: Final = Path(__file__).resolve().parents[3] / "docs" / "commands.md"
@@ -59,7 +60,7 @@ def test_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str], comman
 
 def test_the_exit_statuses_on_the_page_are_those_of_the_frame() -> None:
     """A status that the frame can give has its line."""
-    given = {main.BAD_INPUT, main.DEFECT, main.IO_ERROR, main.BROKEN_PIPE}
+    given = {main.BAD_INPUT, NOT_YET, main.DEFECT, main.IO_ERROR, main.BROKEN_PIPE}
     given |= {main.SIGNALLED + number for number in (2, 15)}
     rows = re.findall(r"^\| ([0-9, ]+) \|", sections()[""], re.MULTILINE)
 

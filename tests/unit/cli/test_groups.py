@@ -10,7 +10,7 @@ import pytest
 from holdfast.cli import main
 from holdfast.engine import control_client
 from holdfast.engine.control_methods import METHODS, carry_out
-from holdfast.errors import HoldfastError, InputError, OrderStatusError, WaitTimeout
+from holdfast.errors import HoldfastError, InputError, OrderStatusError, Unanswered
 from holdfast.journal.sqlite import SqliteJournal
 from holdfast.testing.scripted import EPOCH, ScriptedBroker, open_desk
 from holdfast.testing.world import HeldJournal, VirtualLoop, virtual
@@ -184,7 +184,7 @@ def test_what_must_not_be_done_twice_says_how_to_repeat_it(
 ) -> None:
     """A name is made where none is given; where nobody answers the message has it (P2, 109)."""
     assert main.run([*command.split(), "--journal", journal]) == 0
-    owner.error = WaitTimeout("no answer")
+    owner.error = Unanswered("no answer")
     assert main.run([*command.split(), "--journal", journal]) == 2
     (_, first, _), (_, second, _) = owner.asked
     assert first[field].startswith("cli-")

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.cli import main
 from holdfast.engine import control_client
-from holdfast.errors import Closed, WaitTimeout
+from holdfast.errors import Closed, Unanswered
 
 ROW: dict[str, Any] = {
     "client_order_id": "mine",
@@ -115,7 +115,7 @@ def test_a_submit_carries_its_own_id_and_is_not_sent_late(
     assert first["client_order_id"] != second["client_order_id"]
     assert (first["order_type"], first["not_after_ms"]) == ("limit", 2_000)
 
-    owner.error = WaitTimeout("no answer")
+    owner.error = Unanswered("no answer")
     capsys.readouterr()
     assert main.run([*command, "--client-order-id", "mine"]) == 2
     assert "id is mine: give it to `--client-order-id` to repeat" in capsys.readouterr().err

@@ -20,21 +20,24 @@ from holdfast.errors import (
     OrderRefused,
     UnsupportedOrderTypeError,
 )
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both, lost
 
 EVERY_BROKER = pytest.mark.parametrize("kind", BROKER_KINDS)
 # At these what is protected while the entry works is the desk's own doing, fill by fill.
 AT_EACH_FILL = pytest.mark.parametrize("kind", [k for k in BROKER_KINDS if k != "late_brackets"])
 
 
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
-
-
 def at(kind: str, **driver: Any) -> BrokeredDesk:
     """A desk at a kind of broker."""
     return BrokeredDesk(BROKER_KINDS[kind], **driver)
+
+
+def entered(kind: str, filled: int = 3, **terms: Any) -> BrokeredDesk:
+    """A desk with a bracket over three units, of which so many filled at once."""
+    bench = at(kind)
+    bench.bracket(**terms)
+    bench.fill("entry", filled)
+    return bench
 
 
 @EVERY_BROKER
@@ -43,9 +46,7 @@ def test_a_filled_entry_is_protected_for_what_it_filled(
     kind: str, side: str, exit_side: Side
 ) -> None:
     """The entry fills at once: a stop and a target for all of it, and both close (scenario 62)."""
-    bench = at(kind)
-    bench.bracket(side)
-    bench.fill("entry", 3)
+    bench = entered(kind, side=side)
     assert bench.working() == both(3)
     assert {bench.held(role).side for role in ("stop", "target")} == {exit_side}
     prices = (bench.held("stop").stop_price, bench.held("target").limit_price)
@@ -80,9 +81,7 @@ def test_protection_grows_with_each_fill(kind: str) -> None:
 @EVERY_BROKER
 def test_an_entry_that_takes_too_long_leaves_its_fill_protected(kind: str) -> None:
     """One of three fills in time: the rest is cancelled, read, and one protected (scenario 63)."""
-    bench = at(kind)
-    bench.bracket(entry_timeout_ms=30_000)
-    bench.fill("entry", 1)
+    bench = entered(kind, 1, entry_timeout_ms=30_000)
     bench.advance(30_100)
     assert bench.working() == both(1)
     assert bench.group().phase == "protected"
@@ -94,9 +93,7 @@ def test_an_entry_that_takes_too_long_leaves_its_fill_protected(kind: str) -> No
 @EVERY_BROKER
 def test_a_fill_that_its_cancel_overtook_is_protected_too(kind: str) -> None:
     """The second fill is told by no word of the stream, only by the final figure (scenario 63)."""
-    bench = at(kind)
-    bench.bracket(entry_timeout_ms=30_000)
-    bench.fill("entry", 1)
+    bench = entered(kind, 1, entry_timeout_ms=30_000)
     bench.is_deaf = True
     bench.fill("entry", 1)
     bench.is_deaf = False
@@ -153,9 +150,7 @@ def test_a_market_entry_that_fills_before_its_answer_is_protected(kind: str) -> 
 @EVERY_BROKER
 def test_a_target_that_fills_ends_the_stop(kind: str) -> None:
     """The target fills whole: the stop is gone and the group is over (scenario 67)."""
-    bench = at(kind)
-    bench.bracket()
-    bench.fill("entry", 3)
+    bench = entered(kind)
     bench.fill("target", 3, 110)
     bench.advance(10_000)
     assert (bench.working(), bench.truth()) == ({}, 0)
@@ -166,9 +161,7 @@ def test_a_target_that_fills_ends_the_stop(kind: str) -> None:
 @EVERY_BROKER
 def test_a_stop_that_fills_ends_the_target(kind: str) -> None:
     """The stop fills whole: the target is gone and the group is over (scenario 67)."""
-    bench = at(kind)
-    bench.bracket("sell")
-    bench.fill("entry", 3)
+    bench = entered(kind, side="sell")
     bench.fill("stop", 3, 105)
     bench.advance(10_000)
     assert (bench.working(), bench.truth()) == ({}, 0)
@@ -179,9 +172,7 @@ def test_a_stop_that_fills_ends_the_target(kind: str) -> None:
 @pytest.mark.parametrize("failure", ["refused", "lost", "not_sent"])
 def test_the_link_is_kept_until_the_stop_is_confirmed_gone(kind: str, failure: str) -> None:
     """The stop's cancel fails twice: it is asked again until the broker confirms (scenario 67)."""
-    bench = at(kind)
-    bench.bracket()
-    bench.fill("entry", 3)
+    bench = entered(kind)
     failures: dict[str, Sequence[Outcome]] = {
         "refused": [Refused(text="busy")] * 2,
         "lost": lost(2),
@@ -200,9 +191,7 @@ def test_the_link_is_kept_until_the_stop_is_confirmed_gone(kind: str, failure: s
 @EVERY_BROKER
 def test_a_target_that_fills_in_part_shrinks_the_stop(kind: str) -> None:
     """One of three is sold at the target: stop and target are for two (scenario 68)."""
-    bench = at(kind)
-    bench.bracket()
-    bench.fill("entry", 3)
+    bench = entered(kind)
     bench.fill("target", 1, 110)
     bench.advance(20_000)
     assert bench.working() == both(2)
@@ -215,9 +204,7 @@ def test_a_target_that_fills_in_part_shrinks_the_stop(kind: str) -> None:
 @AT_EACH_FILL
 def test_a_target_may_sell_while_the_entry_still_fills(kind: str) -> None:
     """Filled two, sold one, filled another: two are held and two are protected (P6)."""
-    bench = at(kind)
-    bench.bracket()
-    bench.fill("entry", 2)
+    bench = entered(kind, 2)
     bench.fill("target", 1, 110)
     bench.advance(500)
     bench.fill("entry", 1)
@@ -230,9 +217,7 @@ def test_a_target_may_sell_while_the_entry_still_fills(kind: str) -> None:
 @EVERY_BROKER
 def test_a_person_cancels_an_entry_that_filled_in_part(kind: str) -> None:
     """The rest is gone, what filled stays protected (scenario 63)."""
-    bench = at(kind)
-    bench.bracket()
-    bench.fill("entry", 1)
+    bench = entered(kind, 1)
     entry = bench.order(bench.group().entry)
     bench.ask(Cancel(client_order_id=entry.client_order_id, by="ann"))
     bench.advance(20_000)
@@ -289,9 +274,7 @@ def test_what_traded_while_the_link_was_down_is_caught_up_with(kind: str) -> Non
 
 def test_an_overfilled_entry_is_protected_for_all_of_it() -> None:
     """The broker fills four of three: money counts, and four are protected (scenario 9, P5)."""
-    bench = at("plain")
-    bench.bracket()
-    bench.fill("entry", 3)
+    bench = entered("plain")
     number = bench.group().entry
     bench.trade("extra", 1, number=number, broker_order_id=bench.order(number).broker_order_id)
     bench.talk()
@@ -496,9 +479,7 @@ def test_the_same_key_for_another_bracket_is_a_conflict(other: dict[str, Any]) -
 
 def test_a_repeat_finds_its_group_after_the_exits_have_moved() -> None:
     """What was asked for at first is what a repeat is compared with (scenario 35)."""
-    bench = at("plain")
-    bench.bracket(idempotency_key="mine")
-    bench.fill("entry", 3)
+    bench = entered("plain", idempotency_key="mine")
     stop = bench.order(next(n for n in bench.group().live if bench.order(n).role == "stop"))
     bench.replace(stop.number, stop_price="96")
     bench.talk()

@@ -11,17 +11,12 @@ from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import NotSent, Outcome, Refused
 from holdfast.domain.values import Side, Status
 from holdfast.errors import OrderRefused
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both, lost
 
 EVERY_BROKER = pytest.mark.parametrize("kind", BROKER_KINDS)
 SEPARATE = pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
 # Where several exits may rest for the same units, one group's beside another's.
 SHARING = pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-
-
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
 def protected(kind: str = "plain", side: str = "buy") -> BrokeredDesk:

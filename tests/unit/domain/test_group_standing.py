@@ -21,15 +21,10 @@ from holdfast.domain.policies import Limits, Policies, StaleRules
 from holdfast.domain.reports import Refused
 from holdfast.domain.values import Side
 from holdfast.errors import InputError, OrderRefused
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both
 
 EVERY_BROKER = pytest.mark.parametrize("kind", BROKER_KINDS)
 SEPARATE = pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-
-
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
 def protected(kind: str = "plain", **driver: Any) -> BrokeredDesk:

@@ -1,7 +1,6 @@
 """Two exits of which one trades: what one closes the other gives up."""
 
 from collections.abc import Callable
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -20,15 +19,10 @@ from holdfast.errors import (
     UnknownSymbolError,
     UnsupportedOrderTypeError,
 )
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both, lost
 
 EVERY_BROKER = pytest.mark.parametrize("kind", BROKER_KINDS)
 SEPARATE = pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
-
-
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
 def oco(bench: BrokeredDesk, side: str = "sell", quantity: str = "3", **terms: Any) -> Decision:
@@ -269,7 +263,9 @@ def test_a_repeated_pair_is_the_first_one() -> None:
     assert bench.calls[calls:] == [("cancel", "stop")]
 
 
-@pytest.mark.parametrize("other", [{"quantity": "2"}, {"limit_price": "111"}, {"stop_price": "94"}, {"strategy": "b"}])
+@pytest.mark.parametrize(
+    "other", [{"quantity": "2"}, {"limit_price": "111"}, {"stop_price": "94"}, {"strategy": "b"}]
+)
 def test_the_same_key_for_another_pair_is_a_conflict(other: dict[str, str]) -> None:
     """Another size or other prices under a key that is taken: refused (scenario 35)."""
     bench = BrokeredDesk()

@@ -19,17 +19,12 @@ from holdfast.domain.order import Order
 from holdfast.domain.policies import GroupRules, Limits, Policies
 from holdfast.domain.reports import Accepted, Child, Refused
 from holdfast.domain.values import Status
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both, lost
 from holdfast.testing.builders import DeskDriver
 
 NATIVE = ("brackets", "brackets_and_pairs", "late_brackets")
 AT_NATIVE_BROKERS = pytest.mark.parametrize("kind", NATIVE)
 LINKED = pytest.mark.parametrize("kind", [*NATIVE, "pairs", "pairs_no_replace"])
-
-
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
 def protected(kind: str, **driver: Any) -> BrokeredDesk:

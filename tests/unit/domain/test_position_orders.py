@@ -29,18 +29,13 @@ from holdfast.errors import (
     UnknownSymbolError,
     UnsupportedOrderTypeError,
 )
-from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, lost
+from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk, both, lost
 
 EVERY_BROKER = pytest.mark.parametrize("kind", BROKER_KINDS)
 SEPARATE = pytest.mark.parametrize("kind", ["plain", "no_replace", "new_ids", "counts_anew"])
 # Brokers on which an exit that rests leaves no room for another one.
 HOLDING = pytest.mark.parametrize("kind", ["pairs", "pairs_no_replace"])
 LONG_AND_SHORT = pytest.mark.parametrize(("side", "exit_side"), [("buy", "sell"), ("sell", "buy")])
-
-
-def both(quantity: object) -> dict[str, Decimal]:
-    """A stop and a target for the same units, and nothing else."""
-    return {"stop": Decimal(str(quantity)), "target": Decimal(str(quantity))}
 
 
 def holding(kind: str = "plain", quantity: object = 3, side: str = "buy") -> BrokeredDesk:
@@ -178,8 +173,8 @@ def test_a_position_that_somebody_sells_loses_its_protection(kind: str) -> None:
 
 
 def test_a_stop_for_a_part_stays_for_that_part() -> None:
-    """Two of three are guarded, whatever is bought beside them and at whatever price, until somebody
-    wants all of it guarded.
+    """Two of three are guarded, whatever is bought beside them and wherever the stop moves, until
+    somebody wants all of it guarded.
     """
     bench = holding()
     add_stop(bench, quantity="2")

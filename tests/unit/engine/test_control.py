@@ -34,8 +34,8 @@ from holdfast.errors import (
     InputError,
     JournalError,
     OrderStatusError,
+    Unanswered,
     UnknownSymbolError,
-    WaitTimeout,
 )
 from holdfast.journal.lock import OwnerLock
 from holdfast.journal.memory import MemoryJournal
@@ -216,7 +216,7 @@ def test_a_request_that_comes_too_late_is_not_done(path: Path) -> None:
                 request = {"method": "submit", "until_boot_ns": late, "params": BUY}
                 line.sendall(json.dumps(request).encode() + b"\n")
                 answer = json.loads(await asyncio.to_thread(line.recv, 65_536))
-            assert answer["fault"]["code"] == WaitTimeout.code
+            assert answer["fault"]["code"] == Unanswered.code
             assert "too late" in answer["fault"]["message"]
             assert owner.ear.late == 1
             assert await owner.ask("orders", finished=True) == []
@@ -481,7 +481,7 @@ def test_an_owner_that_goes_away_in_the_middle_leaves_the_outcome_open(path: Pat
             line, _ = await asyncio.to_thread(ear.accept)
             await asyncio.to_thread(line.recv, 65_536)
             line.close()
-            with pytest.raises(WaitTimeout, match=r"went away.*holdfast orders"):
+            with pytest.raises(Unanswered, match=r"went away.*holdfast orders"):
                 await asked
 
         real(case)

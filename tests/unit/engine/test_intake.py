@@ -146,7 +146,7 @@ async def test_a_report_that_no_desk_can_take_is_told_in_the_same_way() -> None:
         broken: Any = "no report"
         broker.report(broken)
         broker.report(news(wire_id=f"{ALPHA}1"))
-        assert link.statistics()["unreadable_report_defect"] == 1
+        assert link.statistics()["unreadable_mistyped"] == 1
     assert [report.wire_id for report in port.reports()] == [f"{ALPHA}1"]
 
 

@@ -5,11 +5,12 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from holdfast.clock import NS_PER_S
 from holdfast.domain.effects import CancelOrder, Effect, SubmitOrder
-from holdfast.domain.inputs import Polled
+from holdfast.domain.inputs import Looked, Polled
 from holdfast.domain.reports import Accepted, NotSent
 from holdfast.domain.values import OrderType
 from holdfast.engine.budget import QUERY_WAIT_MAX_S, RateRules
@@ -93,6 +94,38 @@ async def test_lanes_leave_in_their_order() -> None:
         await asyncio.sleep(20)
 
     assert [effect.number for _, effect in broker.at] == [6, 7, 8, 9, 4, 5, 2, 3, 1]
+
+
+@virtual
+async def test_a_question_asked_again_before_its_turn_keeps_its_place() -> None:
+    """The newest of three goes out once, first in the queue; later ones are asked anew (P9)."""
+    broker, port = Timed(), CallingPort()
+    async with limited(broker, port, rate=1, burst=1) as link:
+        link.perform([port.lookup(1), port.lookup(2)], port)
+        for attempt in (2, 3):
+            renewed = msgspec.structs.replace(port.lookup(1), attempt=attempt)
+            link.perform([renewed], port)
+        await asyncio.sleep(10)
+        link.perform([msgspec.structs.replace(port.lookup(1), attempt=4)], port)
+        await asyncio.sleep(10)
+
+    asked = [(effect.number, effect.attempt) for _, effect in broker.at]
+    assert asked == [(1, 3), (2, 1), (1, 4)]
+
+
+@virtual
+async def test_a_desk_that_went_leaves_no_question_behind() -> None:
+    """What it had queued is not asked; the desk that comes after it is heard (P9)."""
+    broker, gone, back = Timed(), CallingPort(), CallingPort()
+    async with limited(broker, gone, rate=1, burst=1) as link:
+        link.perform([gone.lookup(1), gone.lookup(2)], gone)
+        link.detach(gone)
+        link.attach(back)
+        link.perform([back.lookup(2)], back)
+        await asyncio.sleep(10)
+
+    assert [effect.number for _, effect in broker.at].count(2) == 1
+    assert [type(said) for said in back.heard if isinstance(said, Looked)] == [Looked]
 
 
 @pytest.mark.parametrize("rate", [1, 2, 10])
