@@ -35,6 +35,11 @@ BRIEF: Final = re.compile(r"(?<!\w)\((?:[^()]*,\s*)?P?\d+(?:\s*,[^()]*)?\)")
 PROMISE: Final = re.compile(r"\bP(\d+)\b")
 # A block of `python`, also `python run`, is a whole program; one of `py` shows a part.
 EXAMPLE: Final = re.compile(r"^```python(?: run)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# How a module raises an alert whose code is a constant of its own.
+ALERT: Final = re.compile(
+    r"raise_once\(\s*\w+, ([A-Z_]+)|AlertRaised\(at_ns=[\w.]+, code=([A-Z_]+)"
+    r"|raise_alert\(([A-Z_]+)|self\._alert\(([A-Z_]+)"
+)
 COMMAND: Final = re.compile(r"(?:^|`|\$ )holdfast ([a-z][a-z-]*)", re.MULTILINE)
 MODULE: Final = re.compile(r"python -m (holdfast[\w.]*)")
 TARGET: Final = re.compile(r"`make ([a-z][a-z-]*)|^make ([a-z-]+)(?=\s*(?:#|$))", re.MULTILINE)
@@ -243,6 +248,24 @@ def test_a_picture_shows_the_table_as_it_is() -> None:
 
 def test_every_code_of_a_refusal_is_explained() -> None:
     """The table of refusals has exactly the codes that there are."""
-    text = (ROOT / "docs/policies.md").read_text(encoding="utf-8")
+    text, _, alerts = (ROOT / "docs/policies.md").read_text(encoding="utf-8").partition("## Alerts")
     explained = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
+    assert alerts
     assert explained == list(CODES)
+
+
+def raised_alerts() -> set[str]:
+    """Return the codes by which modules of the program raise alerts."""
+    codes: set[str] = set()
+    for path in sorted((ROOT / "src" / "holdfast").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for name in {"".join(found) for found in ALERT.findall(text)}:
+            codes.update(re.findall(rf'^{name}: Final = "(\w+)"', text, re.MULTILINE))
+    return codes
+
+
+def test_every_alert_is_explained() -> None:
+    """Whoever is woken by one finds out what it tells, and no other is listed (P10)."""
+    page = (ROOT / "docs/policies.md").read_text(encoding="utf-8").partition("## Alerts")[2]
+    explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert set(explained) == raised_alerts()

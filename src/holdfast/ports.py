@@ -47,6 +47,11 @@ class Broker(Protocol):
     UTC nanoseconds. An adapter converts once, at its edge.
     Errors: an adapter answers with the four outcomes. Its own types, errors of sockets and HTTP
     statuses stay inside it; an exception that gets out is taken as an unknown outcome.
+    Types: every field has exactly the type that is declared, or the message cannot be read: a
+    number is no id, a float no amount, a list no tuple, a subclass not the class, True no count.
+    What cannot be read is counted, sampled and dropped (`mistyped` in `Health.unreadable`). An
+    outcome is an unknown one then, and a poll or lookup with such a part is not complete; the order
+    that a report, a snapshot or a trade still names is looked up.
     Cancellation: cancelling a call leaves its outcome unknown; the order may be live.
     Modes: a broker declares those it may be used in, and is refused in others: "live" if it can
     reach real money, "paper" if it cannot. One that is connected to either declares what it is

@@ -1,9 +1,15 @@
 """Brackets and pairs in worlds that lose, delay, refuse, repeat and crash: never left naked."""
 
-import pytest
+from random import Random
 
+import pytest
+from msgspec import structs
+
+from holdfast.domain.desk import Decision
+from holdfast.domain.inputs import Input
+from holdfast.domain.reports import ReportKind
 from holdfast.domain.work import NS_PER_MS
-from holdfast.testing.group_link import SETTINGS, WAY_MS
+from holdfast.testing.group_link import SETTINGS, WAY_MS, any_broker
 from holdfast.testing.group_world import GroupWorld, world
 
 WORLDS = 600
@@ -48,6 +54,28 @@ def test_a_world_that_once_broke_a_promise_keeps_it(seed: int) -> None:
     assert (seen.naked, seen.double_exits) == (0, 0)
 
 
+class FiguresOnly(GroupWorld):
+    """A world whose broker tells no trade singly: there are cumulative figures, to who asks."""
+
+    def __init__(self, seed: int) -> None:
+        """Draw a broker that lists no executions."""
+        random = Random(seed)
+        super().__init__(random, structs.replace(any_broker(random), lists_executions=False))
+
+    def step(self, given: Input, *, later_ms: int | None = None) -> Decision:
+        """Let no word of a trade arrive."""
+        words = self.broker.words
+        words[:] = [word for word in words if word.kind is not ReportKind.TRADE]
+        return super().step(given, later_ms=later_ms)
+
+
+@pytest.mark.parametrize("seed", [*range(40), 182, 428, 608, 745, 770])
+def test_where_no_trade_is_told_singly_the_books_agree_all_the_same(seed: int) -> None:
+    """Whatever ends, and however it is told, its final figure is read (P3)."""
+    seen = seen_in(FiguresOnly(seed), seed).seen
+    assert (seen.naked, seen.double_exits) == (0, 0)
+
+
 def test_over_a_link_without_faults_fills_are_covered_within_round_trips() -> None:
     """Nothing is lost or refused: what fills waits for requests on their way, no more (P6)."""
     for seed in range(CALM_WORLDS):
@@ -69,5 +97,6 @@ def test_worlds_see_what_they_are_about() -> None:
     assert sum(one.seen.entered for one in worlds) > 100
     assert any(one.seen.flattened for one in worlds)
     assert any(one.seen.races for one in worlds)
+    assert any(one.seen.closing_ns for one in worlds)
     kinds = {one.broker.capabilities.native_bracket for one in worlds}
     assert kinds == {"none", "per_fill", "after_full_fill"}

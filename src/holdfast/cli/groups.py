@@ -89,7 +89,7 @@ class Guard:
     target: str | None = None
     """The limit price of a target."""
     quantity: str | None = None
-    """How many units, or `all`; if not given, what it was, at first all that nothing else guards."""
+    """How many units, or `all`; if not given, what it was: at first all that nothing guards."""
     strategy: str = ""
     """The strategy that it is counted for."""
     by: str = ""

@@ -121,7 +121,8 @@ def change_exit(group: Group, event: e.GroupExitChanged) -> None:
     slot = _slot(group, event.role)
     slot.exit, slot.failures, slot.text = event.exit, 0, ""
     slot.tried_ns = slot.repeats = 0
-    if event.by != OURS:  # a stop that follows the market is no news
+    follows = event.by == OURS and event.exit is not None and event.exit.trail is not None
+    if not follows:  # what follows the market is no news
         did = "called_off" if event.exit is None else "changed"
         told = {"cause": f"{event.role}_{did}", "reason": event.reason, "by": event.by}
         _remember(group, Moment(at_ns=event.at_ns, phase=group.phase, **told))

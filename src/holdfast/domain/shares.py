@@ -5,8 +5,8 @@ together, somebody else closed a part of it: the newest groups owe less, for goo
 bought later is nobody else's. What was closed past all desks is taken off as long as it is told.
 Rule 2: what somebody is closing comes first, and what is undone; what follows a position gets
 what is left. What is still being closed leaves its group, but may come back to it.
-Rule 3: what an exit of no group guards needs no second guard. A stop takes the place of stops, and
-a target that of targets; it counts once the broker works it, and until somebody cancels it.
+Rule 3: what a stop of no group guards needs no second one, and what follows a position leaves out
+what a target of no group is for. They count once the broker works them, until somebody cancels.
 Rule 4: a claim counts like a trade, so that protection does not wait for the executions.
 """
 
@@ -171,15 +171,18 @@ def _guarded_beside(desk: "Desk", group: Group, loose: list[Order]) -> Decimal:
 
     Where exits share nothing, whatever rests leaves no room for one that follows the position.
     """
-    total, guard = ZERO, group.guard
+    total, guard, follows = ZERO, group.guard, group.owed is None
     has_stop = guard is not None and guard.role == STOP
-    alone = group.owed is None and not desk.capabilities.exits_share_quantity
+    alone = not desk.capabilities.exits_share_quantity
     for order in loose:
-        kind = order.terms.order_type
-        if order.terms.side is not group.side or order.wanted_gone or kind is OrderType.MARKET:
+        if order.terms.side is not group.side or order.wanted_gone:
             continue
-        if alone or (kind in UNTRIGGERED) is has_stop:
-            total = add(total, covers(order))
+        if order.terms.order_type in UNTRIGGERED:
+            counts = has_stop or (follows and alone)
+        else:
+            rests = order.terms.reduce_only and order.terms.order_type is OrderType.LIMIT
+            counts = follows and rests and (alone or not has_stop)
+        total = add(total, covers(order)) if counts else total
     return total
 
 
@@ -215,14 +218,14 @@ def _takes_place(desk: "Desk", group: Group) -> bool:
     """Tell whether what somebody is closing has to have room now, at the cost of its protection.
 
     It has none while it may rest beside the stops of the same units, nor while it has to wait: the
-    market is closed, or its last try came to nothing.
+    market is closed, its last try came to nothing, or the desk has just started.
     """
     if rests(desk, group):
         return False
     if group.live:
         return True
     may_go = desk.now_ns >= next_try_ns(desk, group, group.slot(EXIT))
-    return may_go and is_open(desk, group.symbol)
+    return may_go and desk.memo.reconciled and is_open(desk, group.symbol)
 
 
 def rests(desk: "Desk", group: Group) -> bool:

@@ -55,16 +55,9 @@ def _test_of(declared: Any) -> _Test:
     three times as long, and each answer and each report is looked at. Annotations are few.
     """
     names: dict[str, Any] = {}
-    term = _struct("said", declared, names) if _is_struct(declared) else ""
-    source = f"lambda said: {term or _term('said', declared, names)}"
+    source = f"lambda said: {_term('said', declared, names)}"
     test: _Test = eval(source, names)  # noqa: S307 - of field names and of what stands in `names`
     return test
-
-
-def _struct(value: str, declared: type, names: dict[str, Any]) -> str:
-    fields = get_type_hints(declared).items()
-    terms = [_term(f"{value}.{name}", hint, names) for name, hint in fields]
-    return " and ".join((f"type({value}) is {_name(declared, names)}", *terms))
 
 
 def _term(value: str, declared: Any, names: dict[str, Any]) -> str:
@@ -74,7 +67,10 @@ def _term(value: str, declared: Any, names: dict[str, Any]) -> str:
     if isinstance(declared, UnionType):
         return f"({' or '.join(_term(value, each, names) for each in _either(declared))})"
     if _is_struct(declared):
-        return f"{_name(_test_of(declared), names)}({value})"
+        held = _name(None, names)
+        fields = get_type_hints(declared).items()
+        terms = [_term(f"{held}.{name}", hint, names) for name, hint in fields]
+        return " and ".join((f"type({held} := {value}) is {_name(declared, names)}", *terms))
     kind = get_origin(declared) or declared
     if kind is not tuple:
         return f"type({value}) is {_name(kind, names)}"

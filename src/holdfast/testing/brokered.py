@@ -205,6 +205,11 @@ class BrokeredDesk(DeskDriver):
                 found[order.role] = found.get(order.role, ZERO) + held.leaves
         return found
 
+    def member(self, role: str, *, group: int = 1) -> Order:
+        """Return the order in a role of a group that may still trade."""
+        live = [self.order(number) for number in self.group(group).live]
+        return next(one for one in live if one.role == role and one.is_exposed)
+
     def group(self, number: int = 1) -> Group:
         """Return a group."""
         group = self.desk.state.groups.get(number)

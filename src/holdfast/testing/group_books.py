@@ -75,6 +75,15 @@ class GroupBooks:
             least = min(-position, -position - self.elsewhere)
         return max(least, ZERO)
 
+    def loose(self, side: Side, *, stops: bool) -> Decimal:
+        """Return what exits of no group have at work on a side, stops or others."""
+        total = ZERO
+        for held in self.working():
+            is_loose = held.reduces and held.side is side and not member_of(held.wire_id)[0]
+            if is_loose and (held.stop_price is not None) is stops:
+                total += held.leaves
+        return total
+
     def groups(self) -> dict[int, Account]:
         """Return what each group did, by its number."""
         found: dict[int, Account] = {}
@@ -115,16 +124,33 @@ def due(books: GroupBooks, groups: Iterable[Group], *, closes: bool = True) -> d
         if group.contingency == "close" and not closes:
             found[group.group] = ZERO
             continue
-        share = min(owed(group, accounts.get(group.group, Account())) or ZERO, left[group.side])
+        most = left[group.side]
+        if group.contingency != "close":
+            most = max(most - _guarded_beside(books, group), ZERO)
+        share = min(owed(group, accounts.get(group.group, Account())) or ZERO, most)
         is_closed = group.slot(EXIT).exit is not None
         found[group.group] = share if group.wanted or is_closed else ZERO
         left[group.side] -= found[group.group]
     for group in groups:
         if group.group not in found:
             follows = group.wanted and group.phase is not Phase.CLOSED
-            found[group.group] = left[group.side] if follows else ZERO
+            most = max(left[group.side] - _guarded_beside(books, group), ZERO)
+            found[group.group] = most if follows else ZERO
             left[group.side] -= found[group.group]
     return found
+
+
+def _guarded_beside(books: GroupBooks, group: Group) -> Decimal:
+    """Return what exits of no group guard: stops for a stop, others for what follows a position."""
+    follows = group.quantity is None and not group.enters
+    has_stop = group.guard is not None and group.guard.role == STOP
+    alone = not books.broker.capabilities.exits_share_quantity
+    total = ZERO
+    if has_stop or (follows and alone):
+        total += books.loose(group.side, stops=True)
+    if follows and (alone or not has_stop):
+        total += books.loose(group.side, stops=False)
+    return total
 
 
 def symbol_groups(desk: Desk) -> list[Group]:

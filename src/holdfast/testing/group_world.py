@@ -107,10 +107,23 @@ class GroupWorld(GroupLink):
             self.step(inputs.CloseGroup(group=number, by="ann", reason="enough"))
 
     def plain_order(self) -> None:
-        """Somebody places an order of no group."""
+        """Somebody places an order of no group; now and then a stop."""
+        side = self.random.choice(("buy", "sell"))
+        if self.likely(30):
+            stop = OrderRequest(
+                symbol=SYMBOL,
+                side=side,
+                quantity=self.random.choice((1, 2, 4)),
+                order_type="stop",
+                stop_price="96" if side == "sell" else "104",
+                force=True,  # beside the exits of groups, too
+                reduce_only=True,
+            )
+            self.step(inputs.Submit(stop))
+            return
         request = OrderRequest(
             symbol=SYMBOL,
-            side=self.random.choice(("buy", "sell")),
+            side=side,
             quantity=self.random.choice((1, 2, 4)),
             order_type="limit",
             limit_price=self.random.choice(("99", "101")),

@@ -61,7 +61,8 @@ class Tie(Struct, kw_only=True, eq=False):
 class Held(Struct, kw_only=True):
     """One broker order. `before` is what its predecessors filled, where figures carry over.
 
-    `tie` is what ties it to others, and `role` what it is to them: entry, stop or target.
+    `tie` is what ties it to others, and `role` what it is to them: entry, stop or target. It
+    `reduces` where it was sent to do nothing else.
     """
 
     broker_order_id: str
@@ -71,6 +72,7 @@ class Held(Struct, kw_only=True):
     quantity: Decimal
     limit_price: Decimal | None
     stop_price: Decimal | None = None
+    reduces: bool = False
     role: str = ""
     tie: Tie | None = None
     condition: Condition = Condition.NONE
@@ -463,6 +465,7 @@ class ModelBroker:
             quantity=terms.quantity or ZERO,
             limit_price=terms.limit_price,
             stop_price=terms.stop_price,
+            reduces=terms.reduce_only,
         )
         return held
 

@@ -49,6 +49,13 @@ DETAIL: dict[str, Any] = {
             "reason": "3 filled",
             "by": "holdfast",
         },
+        {
+            "at": "2026-01-05T14:32:00Z",
+            "phase": "protecting",
+            "cause": "stop_called_off",
+            "reason": "news",
+            "by": "ann",
+        },
     ],
 }
 BRACKET: dict[str, Any] = {
@@ -103,10 +110,10 @@ def journal(tmp_path: Path) -> str:
             {**BRACKET, "client_order_id": "mine", "wait": "durable", "trail": None},
         ),
         (
-            "bracket TSLA sell 3 --trail 2 --entry-timeout 5 --wait protected",
+            "bracket TSLA sell 3 --trail 2 --entry-timeout 5 --time-in-force day --wait protected",
             "bracket",
             {"side": "sell", "entry_price": None, "trail": "2", "entry_timeout": 5.0}
-            | {"wait": "protected"},
+            | {"wait": "protected", "time_in_force": "day"},
         ),
         (
             "oco TSLA sell 3 --limit 110 --stop 95 --stop-limit 94 --idempotency-key k",
@@ -218,10 +225,11 @@ def test_a_group_is_shown_with_its_orders_and_its_history(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["group", "7"]
     assert not any(line.startswith("target") for line in lines)
-    assert lines[-3:] == [
+    assert lines[-4:] == [
         "stop 0123456789ab-alpha-g7.stop.1: open, 0 of 3 filled",
         "2026-01-05T14:30:00Z entering (begun)",
         "2026-01-05T14:31:00Z protecting (filled) 3 filled, holdfast",
+        "2026-01-05T14:32:00Z protecting (stop called off) news, ann",
     ]
     owner.answer = dict(DETAIL)
     assert main.run(["group", "7", "--journal", journal, "--json"]) == 0

@@ -156,5 +156,5 @@ def test_a_journal_at_rest_tells_what_its_owner_left(
     assert main.run(["health", "--journal", str(path), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     health = found["desks"]["main"]["health"]
-    assert (found["live"], health["is_ok"], health["account"]) == (False, False, "main")
+    assert (found["live"], health["is_ok"], health["account"]) == (False, False, "paper")
     assert health["durable_seq"] > 5

@@ -70,6 +70,17 @@ def test_orders_are_a_table_without_empty_columns(
     assert (method, params["symbol"], params["finished"]) == ("orders", "TSLA", False)
 
 
+def test_a_stop_order_is_listed_with_its_price(
+    owner: FakeOwner, journal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an order that waits for a price it is what people look for."""
+    owner.answer = [{**ROW, "order_type": "stop", "stop_price": "95"}]
+    assert main.run(["orders", "--journal", journal]) == 0
+    names, row = capsys.readouterr().out.splitlines()
+    assert "stop price" in names
+    assert row.split()[5:8] == ["stop", "95", "open"]
+
+
 def test_no_orders_are_told_as_such(
     owner: FakeOwner, journal: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

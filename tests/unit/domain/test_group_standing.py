@@ -6,17 +6,19 @@ from typing import Any
 import pytest
 
 from holdfast.domain import events as e
+from holdfast.domain.group import Phase
 from holdfast.domain.inputs import (
     Cancel,
     CancelAll,
     EngageKillSwitch,
     Flatten,
     ManageOrders,
+    Protect,
     ReleaseKillSwitch,
+    Reported,
     StopFlatten,
 )
 from holdfast.domain.instruments import Instrument
-from holdfast.domain.order import Order
 from holdfast.domain.policies import Limits, Policies, StaleRules
 from holdfast.domain.reports import Refused
 from holdfast.domain.values import Side
@@ -37,15 +39,9 @@ def protected(kind: str = "plain", **driver: Any) -> BrokeredDesk:
     return bench
 
 
-def member(bench: BrokeredDesk, role: str) -> Order:
-    """Return the order in a role that may still trade."""
-    found = [bench.order(number) for number in bench.group().live]
-    return next(one for one in found if one.role == role and one.is_exposed)
-
-
 def name(bench: BrokeredDesk, role: str) -> str:
     """Return the client order id of the order in a role that may still trade."""
-    return member(bench, role).client_order_id
+    return bench.member(role).client_order_id
 
 
 def entries(bench: BrokeredDesk) -> int:
@@ -224,7 +220,7 @@ def test_a_person_moves_a_stop(kind: str) -> None:
     bench = BrokeredDesk(BROKER_KINDS[kind])
     bench.bracket()
     bench.fill("entry", 2)
-    bench.replace(member(bench, "stop").number, stop_price="96")
+    bench.replace(bench.member("stop").number, stop_price="96")
     bench.talk()
     bench.fill("entry", 1)
     bench.advance(30_000)
@@ -236,7 +232,7 @@ def test_a_person_moves_a_stop(kind: str) -> None:
 def test_nobody_sizes_an_exit_by_hand() -> None:
     """Its quantity follows from what its group holds: refused, with what to do instead."""
     bench = protected()
-    decision = bench.replace(member(bench, "stop").number, quantity="1")
+    decision = bench.replace(bench.member("stop").number, quantity="1")
     assert isinstance(decision.error, InputError)
     assert "close a part of the position" in str(decision.error)
     assert decision.effects == []
@@ -263,3 +259,24 @@ def test_a_replaced_entry_quantity_is_protected_as_it_fills() -> None:
     bench.talk()
     bench.fill("entry", 5)
     assert (bench.working(), bench.truth()) == (both(5), 5)
+
+
+def test_what_protected_the_other_side_protects_nothing_now() -> None:
+    """A position that turned while it was flattened is short: the stop for it is a new group's.
+
+    Until the flattening is over the groups of its symbol stand still, the one of what was long too.
+    """
+    bench = BrokeredDesk()
+    bench.buy(3)
+    bench.ask(Protect(symbol="X", role="stop", stop_price="95"))
+    rests = bench.submit("sell", "8", limit_price="120")
+    bench.talk()
+    bench.step(Flatten(symbol="X", by="ann", reason="out"))
+    bench.broker.fill(bench.order(rests.number).broker_order_id, Decimal(8), Decimal(120))
+    bench.step(Reported(bench.broker.words.pop(0)))
+    bench.step(Protect(symbol="X", role="stop", stop_price="130"))
+
+    old, new = bench.group(1), bench.group(2)
+    assert (old.side, old.phase, new.side) == (Side.SELL, Phase.PROTECTED, Side.BUY)
+    stops = [each.slot("stop").exit for each in (old, new)]
+    assert [stop.stop_price for stop in stops if stop is not None] == [95, 130]

@@ -15,7 +15,6 @@ from holdfast.domain.inputs import (
     PlaceOco,
     SeenElsewhere,
 )
-from holdfast.domain.order import Order
 from holdfast.domain.policies import GroupRules, Limits, Policies
 from holdfast.domain.reports import Accepted, Child, Refused
 from holdfast.domain.values import Status
@@ -34,12 +33,6 @@ def protected(kind: str, **driver: Any) -> BrokeredDesk:
     bench.fill("entry", 3)
     assert bench.working() == both(3)
     return bench
-
-
-def member(bench: BrokeredDesk, role: str) -> Order:
-    """Return the order in a role that may still trade."""
-    found = [bench.order(number) for number in bench.group().live]
-    return next(one for one in found if one.role == role and one.is_exposed)
 
 
 def native() -> DeskDriver:
@@ -268,7 +261,7 @@ def test_a_linked_exit_moves_where_somebody_wants_it(kind: str, role: str) -> No
     """A replaced price is in force at the broker in the end, for all units, and never naked."""
     bench = protected(kind)
     price = {"stop_price": "96"} if role == "stop" else {"limit_price": "111"}
-    bench.replace(member(bench, role).number, **price)
+    bench.replace(bench.member(role).number, **price)
     bench.talk()
     bench.advance(30_000)
     assert bench.working() == both(3)
@@ -286,7 +279,7 @@ def test_a_refused_cancel_of_an_unwanted_exit_is_repeated(kind: str) -> None:
     """
     bench = protected(kind)
     bench.break_next("cancel", "target", Refused(text="busy"), Refused(text="busy"))
-    bench.ask(Cancel(client_order_id=member(bench, "target").client_order_id, by="ann"))
+    bench.ask(Cancel(client_order_id=bench.member("target").client_order_id, by="ann"))
     bench.advance(60_000)
     assert bench.working() == {"stop": 3}
     assert bench.group().phase == "protected"

@@ -415,9 +415,9 @@ def test_one_desk_that_cannot_be_stopped_does_not_save_the_others(
 # Without an owner.
 
 
-async def _trade(path: Path) -> None:
+async def _trade(path: Path, name: str = "alpha") -> None:
     async with OrderManager.open(
-        journal=path, broker=ScriptedBroker(), desk="alpha", instruments=INSTRUMENTS
+        journal=path, broker=ScriptedBroker(), desk=name, instruments=INSTRUMENTS
     ) as desk:
         await desk.submit(wait="accepted", **BUY)
         await desk.cancel_order("mine")
@@ -446,6 +446,20 @@ def test_a_journal_without_owner_can_be_read_but_not_told(path: Path) -> None:
         read(path.with_name("other.db"), "orders", {})
     with pytest.raises(Closed, match=r"no process owns .*holdfast run.*touch .*desk\.db\.kill"):
         ask(path, "cancel", {"client_order_id": "open"})
+
+
+def test_a_desk_of_orders_that_are_nobodys_is_not_meant_unless_named(path: Path) -> None:
+    """As with an owner, one order is looked for on the desk that there is; lists have both."""
+    asyncio.run(_trade(path))
+    asyncio.run(_trade(path, "unclaimed-main"))
+
+    named = {"client_order_id": "mine"}
+    assert list(read(path, "order", named)) == ["alpha"]
+    assert list(read(path, "order", named, desk="unclaimed-main")) == ["unclaimed-main"]
+    assert list(read(path, "orders", {})) == ["alpha", "unclaimed-main"]
+    asyncio.run(_trade(path, "beta"))
+    with pytest.raises(InputError, match=r"several desks or none \(alpha, beta\); say which"):
+        read(path, "order", named)
 
 
 def test_an_owner_that_does_not_listen_is_named(path: Path) -> None:

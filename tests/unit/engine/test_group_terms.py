@@ -212,6 +212,26 @@ async def called(manager: OrderManager, method: str, wait_s: float = 5.0, **para
 
 
 @virtual
+async def test_a_protection_over_the_socket_has_all_of_its_terms() -> None:
+    """A stop with its limit, and a target, each for as much as was said (scenario 109)."""
+    broker = ScriptedBroker()
+    async with open_desk(broker) as manager:
+        await long(manager, broker)
+        stop = {"stop_price": "95", "stop_limit_price": "94", "quantity": "4"}
+        await called(manager, "protect", symbol="TSLA", **stop)
+        await asyncio.sleep(1)
+        shown = broker.orders[f"{EPOCH}-main-g1.stop.1"]
+        assert (shown.stop_price, shown.limit_price, shown.order_quantity) == (95, 94, 4)
+        await manager.cancel_position_orders("TSLA")
+        await asyncio.sleep(10)
+        await called(manager, "protect", symbol="TSLA", target_price="110", quantity="3")
+        await asyncio.sleep(1)
+        shown = broker.orders[f"{EPOCH}-main-g2.target.1"]
+
+    assert (shown.limit_price, shown.order_quantity) == (110, 3)
+
+
+@virtual
 async def test_a_wait_over_the_socket_ends_in_its_time() -> None:
     """It is said how long that was in figures that can be checked, and the group stands."""
     broker = ScriptedBroker()
