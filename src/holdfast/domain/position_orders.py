@@ -17,7 +17,6 @@ from holdfast.domain.group_asking import (
     check_key,
     check_market,
     check_moved,
-    check_side,
     key_conflict,
     open_group,
 )
@@ -73,7 +72,8 @@ def protect(desk: "Desk", given: Protect) -> None:
     if given.quantity is not None and given.quantity != ALL:
         quantity = amount(given.quantity, "quantity")
         instrument.check_quantity(quantity)
-    _check_price_side(desk, given.symbol, side, wanted)
+    # Without a quote nobody can tell: a stop may well lie where it keeps a gain.
+    check_market(side, (wanted,), fresh_quote(desk, given.symbol))
     group = _protector(desk, given.symbol, side)
     roles = (
         {given.role} | {slot.role for slot in group.wanted} if group is not None else {given.role}
@@ -106,8 +106,12 @@ def _change(
     """Let a group want other prices, and another quantity if one is named: of what is left now."""
     name = check_text(given.by, "by")[:ID_LENGTH_MAX]
     check_moved(desk, group, wanted)
-    total = group.quantity if given.quantity is None else None
-    if quantity is not None:
+    total = group.quantity
+    if given.quantity is not None and _follows_size(group, wanted.role):
+        _check_same_size(desk, group, wanted.role, given.quantity, quantity)
+    elif given.quantity == ALL:
+        total = None
+    elif quantity is not None:
         check_closable(desk, group.symbol, group.side, quantity, beside=group.group)
         total = add(quantity, add(group.exited, group.written_off))
     if group.slot(wanted.role).exit != wanted:
@@ -117,6 +121,25 @@ def _change(
             at_ns=desk.now_ns, group=group.group, quantity=total, by=name, reason="asked for"
         )
         desk.out(changed)
+
+
+def _follows_size(group: Group, role: str) -> bool:
+    """Tell whether a role is for as much as the other one: a target, or what is new beside one."""
+    others = [slot for slot in group.wanted if slot.role != role]
+    return bool(others) and (role == TARGET or group.slot(role).exit is None)
+
+
+def _check_same_size(
+    desk: "Desk", group: Group, role: str, named: object, quantity: Decimal | None
+) -> None:
+    """Refuse another size than the other exit has, which would take or lose units with it."""
+    guarded = shares(desk, group.symbol).get(group.group, ZERO)
+    if quantity != guarded and (quantity is not None or group.quantity is not None):
+        raise InputError(
+            f"quantity is {named}, and the other exit of group {group.group} is for {guarded} "
+            f"{group.symbol}: a {role} beside it is for as much, leave the quantity out; to sell "
+            "or buy back a part at a price, close_position takes a quantity and a limit_price"
+        )
 
 
 def _closing_side(desk: "Desk", symbol: str) -> Side:
@@ -150,14 +173,6 @@ def _wanted(desk: "Desk", given: Protect, side: Side) -> ExitTerms:
     wanted = ExitTerms(role=given.role, **prices)
     check_exits(desk, (wanted,), side)
     return wanted
-
-
-def _check_price_side(desk: "Desk", symbol: str, side: Side, wanted: ExitTerms) -> None:
-    """A stop lies where the position loses and a target where it gains, seen from the market."""
-    quote, average = fresh_quote(desk, symbol), desk.positions[symbol].average_price
-    check_market(side, (wanted,), quote)
-    if (quote is None or quote.mark is None) and average is not None:
-        check_side(side, wanted, average, "the average price")
 
 
 def _protector(desk: "Desk", symbol: str, side: Side) -> Group | None:

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder
+from holdfast.domain.effects import CancelOrder, LookupOrder, ReplaceOrder, SubmitOrder
 from holdfast.domain.inputs import Answer, CloseGroup, Input, Replace, Reported, Tick
 from holdfast.domain.reports import Outcome
 from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk
@@ -43,15 +43,15 @@ class Crossing(BrokeredDesk):
                 if held is not None:
                     self.broker.fill(held.broker_order_id, Decimal(1), Decimal(95))
                 continue
-            effect = calls[ReplaceOrder if what == "replace" else CancelOrder]
-            self.messages.append(self.answered(effect, self.broker.call(effect)))
+            call = calls[ReplaceOrder if what == "replace" else CancelOrder]
+            self.messages.append(self.answered(call, self.broker.call(call)))
         self.messages += [Reported(word) for word in self.broker.words]
         self.broker.words.clear()
         for effect in others:
             self._carry_out(effect)
         self.talk()
 
-    def answered(self, effect: ReplaceOrder | CancelOrder, outcome: Outcome) -> Input:
+    def answered(self, effect: SubmitOrder | ReplaceOrder | CancelOrder, outcome: Outcome) -> Input:
         """Build the answer to a request."""
         return Answer(
             number=effect.number, wish=effect.wish, attempt=effect.attempt, outcome=outcome
