@@ -17,6 +17,7 @@ from holdfast.domain.group_asking import (
     check_key,
     check_market,
     check_moved,
+    check_side,
     key_conflict,
     open_group,
 )
@@ -72,8 +73,7 @@ def protect(desk: "Desk", given: Protect) -> None:
     if given.quantity is not None and given.quantity != ALL:
         quantity = amount(given.quantity, "quantity")
         instrument.check_quantity(quantity)
-    # Without a quote nobody can tell: a stop may well lie where it keeps a gain.
-    check_market(side, (wanted,), fresh_quote(desk, given.symbol))
+    _check_price_side(desk, given.symbol, side, wanted)
     group = _protector(desk, given.symbol, side)
     roles = (
         {given.role} | {slot.role for slot in group.wanted} if group is not None else {given.role}
@@ -173,6 +173,24 @@ def _wanted(desk: "Desk", given: Protect, side: Side) -> ExitTerms:
     wanted = ExitTerms(role=given.role, **prices)
     check_exits(desk, (wanted,), side)
     return wanted
+
+
+def _check_price_side(desk: "Desk", symbol: str, side: Side, wanted: ExitTerms) -> None:
+    """A stop lies where the position loses and a target where it gains, seen from the market.
+
+    Without a quote its average price stands for the market; a stop may lie at it.
+    """
+    quote, average = fresh_quote(desk, symbol), desk.positions[symbol].average_price
+    check_market(side, (wanted,), quote)
+    if (quote is not None and quote.mark is not None) or wanted.stop_price == average:
+        return
+    check_side(
+        side,
+        wanted,
+        average,
+        "the average price while nobody quotes the market (to keep a gain, give the desk quotes, "
+        "or move a stop that works by replace_order)",
+    )
 
 
 def _protector(desk: "Desk", symbol: str, side: Side) -> Group | None:

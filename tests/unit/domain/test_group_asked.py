@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_an_entry_at_a_limit_is_compared_with_the_market_where_it_meets_it() -> 
 def test_a_trail_is_shorter_than_the_price(types: frozenset[OrderType]) -> None:
     """A stop that far behind the market is below zero: refused for a bracket and for a position."""
     bench = market(capabilities=Capabilities(order_types=types))
-    far = {"entry_type": "market", "stop_loss_price": None, "trail": "100"}
+    far: dict[str, Any] = {"entry_type": "market", "stop_loss_price": None, "trail": "100"}
     assert "below zero" in untouched(bench, lambda: bench.bracket(**far), InputError)
     bench.buy(3)
     bench.quote(bid="100", ask="100")
@@ -163,8 +164,8 @@ def test_a_key_of_a_bracket_is_for_one_time_of_its_entry() -> None:
     bench = BrokeredDesk()
     bench.bracket(idempotency_key="mine", entry_timeout_ms=5_000)
     for other in (4_000, 0):
-        terms = {"idempotency_key": "mine", "entry_timeout_ms": other}
-        text = untouched(bench, lambda terms=terms: bench.bracket(**terms), IdempotencyConflict)
+        terms: dict[str, Any] = {"idempotency_key": "mine", "entry_timeout_ms": other}
+        text = untouched(bench, partial(bench.bracket, **terms), IdempotencyConflict)
         assert "entry_timeout_ms" in text
     for same in (5_000, None):
         assert bench.bracket(idempotency_key="mine", entry_timeout_ms=same).repeat

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,7 +39,7 @@ def loose_target(bench: BrokeredDesk, quantity: object = "3") -> Order:
     return order
 
 
-def add(bench: BrokeredDesk, role: str = "stop", **terms: Any) -> Decision:
+def add(bench: BrokeredDesk, role: Literal["stop", "target"] = "stop", **terms: Any) -> Decision:
     """Want a stop or a target for the position."""
     price = {"stop_price": "94"} if role == "stop" else {"limit_price": "111"}
     return bench.ask(Protect(symbol="X", role=role, **(price | terms)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def move(bench: BrokeredDesk, role: str, price: object) -> Decision:
 
 def price(bench: BrokeredDesk, role: str) -> Decimal | None:
     """Return where the stop or the target works at the broker."""
-    return getattr(bench.held(role), PRICE[role])
+    held = bench.held(role)
+    return held.stop_price if role == "stop" else held.limit_price
 
 
 def wanted(bench: BrokeredDesk, role: str) -> Decimal | None:
@@ -98,7 +100,7 @@ def test_a_stop_and_a_target_never_pass_each_other(side: str, role: str) -> None
     if side == "sell":
         bounds = {"stop": (90, 89), "target": (105, 106)}
     for to in bounds[role]:
-        assert "must be below" in untouched(bench, lambda to=to: move(bench, role, to))
+        assert "must be below" in untouched(bench, partial(move, bench, role, to))
 
 
 def test_while_the_entry_works_its_stop_stays_below_it() -> None:

@@ -219,11 +219,9 @@ def test_nothing_is_left_for_a_stop_where_a_bracket_guards_all() -> None:
 @pytest.mark.parametrize(
     ("side", "ask", "price"),
     [
-        ("buy", add_stop, "100"),
         ("buy", add_stop, "101"),
         ("buy", add_target, "100"),
         ("buy", add_target, "99"),
-        ("sell", add_stop, "100"),
         ("sell", add_stop, "99"),
         ("sell", add_target, "101"),
     ],
@@ -234,6 +232,14 @@ def test_a_price_on_the_wrong_side_is_refused(
     """A stop that gains or a target that loses, seen from the average price, is refused."""
     bench = holding(side=side)
     assert "average price" in untouched(bench, lambda: ask(bench, price), InputError)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_stop_at_the_average_price_is_taken_without_a_quote(side: str) -> None:
+    """Neither to gain nor to lose is what many stops are for."""
+    bench = holding(side=side)
+    add_stop(bench, "100")
+    assert bench.held("stop").stop_price == 100
 
 
 def test_a_fresh_quote_is_what_a_price_is_compared_with() -> None:

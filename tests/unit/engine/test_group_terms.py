@@ -217,7 +217,7 @@ async def test_a_protection_over_the_socket_has_all_of_its_terms() -> None:
     broker = ScriptedBroker()
     async with open_desk(broker) as manager:
         await long(manager, broker)
-        stop = {"stop_price": "95", "stop_limit_price": "94", "quantity": "4"}
+        stop: dict[str, Any] = {"stop_price": "95", "stop_limit_price": "94", "quantity": "4"}
         await called(manager, "protect", symbol="TSLA", **stop)
         await asyncio.sleep(1)
         shown = broker.orders[f"{EPOCH}-main-g1.stop.1"]
