@@ -14,8 +14,8 @@ from holdfast.domain.pairs import meet
 from holdfast.domain.reporting import absorb
 from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
 from holdfast.domain.sanity import TEXT_LENGTH_MAX, UnusableError, usable
-from holdfast.domain.snapshots import absorb_poll
-from holdfast.domain.trades import book_trade
+from holdfast.domain.snapshots import absorb_poll, absorb_terms
+from holdfast.domain.trades import book_trade, booked_in
 from holdfast.domain.work import NS_PER_MS, anomaly
 
 if TYPE_CHECKING:
@@ -121,22 +121,30 @@ def _named(desk: "Desk", said: Report | Snapshot) -> Order | None:
 
 def polled(desk: "Desk", given: inputs.Polled) -> None:
     """Take one poll of the account."""
-    for wire_id, broker_order_id, execution in given.executions:
-        said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
-        order = _named(desk, said)
-        if order is not None and _can_use(desk, execution, order):
-            book_trade(desk, order, said, usable(execution))
-            desk.touch(order.number)
     listed: set[int] = set()
+    shown: list[tuple[Order, Snapshot]] = []
     for snapshot in given.snapshots:
         order = _named(desk, snapshot)
         if order is None:
             continue
         listed.add(order.number)
         if _can_use(desk, snapshot, order):
-            absorb_poll(desk, order, usable(snapshot), given.asked_ns)
-            meet(desk, order, snapshot.children)
-            desk.touch(order.number)
+            shown.append((order, usable(snapshot)))
+    lines = {order.number: snapshot for order, snapshot in shown} if given.executions else {}
+    for wire_id, broker_order_id, execution in given.executions:
+        said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
+        order = _named(desk, said)
+        if order is None or not _can_use(desk, execution, order):
+            continue
+        line, trade = lines.get(order.number), usable(execution)
+        if line is not None and booked_in(order, broker_order_id, trade.execution_id) is None:
+            absorb_terms(desk, order, line, given.asked_ns)
+        book_trade(desk, order, said, trade)
+        desk.touch(order.number)
+    for order, snapshot in shown:
+        absorb_poll(desk, order, snapshot, given.asked_ns)
+        meet(desk, order, snapshot.children)
+        desk.touch(order.number)
     if given.complete:
         desk.memo.reconciled = True
         _ask_for_missing(desk, listed, given.asked_ns)

@@ -53,16 +53,24 @@ def absorb_poll(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> 
     _take(work, order, snapshot, asked_ns, believed=False)
 
 
-def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int) -> None:
-    """Take in what asking for this order by its own ids gave.
+def absorb_terms(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
+    """Put the terms that are shown in force, before trades are counted that came with them.
 
-    Terms before trades: what traded under a larger quantity must not complete a smaller one.
+    What traded under a larger quantity must not complete a smaller one.
     """
+    leg = order.find_leg(snapshot.broker_order_id)
+    if leg is None or leg is not order.leg or order.is_terminal:
+        return
+    if not _is_stale(order, snapshot, asked_ns):
+        restate(work, order, leg, snapshot)
+
+
+def absorb_sighting(work: Work, order: Order, sighting: Sighting, asked_ns: int) -> None:
+    """Take in what asking for this order by its own ids gave."""
     snapshot = sighting.snapshot
     stale = _is_stale(order, snapshot, asked_ns) or _is_behind(order, snapshot, asked_ns)
-    leg = order.find_leg(snapshot.broker_order_id)
-    if not stale and leg is not None and leg is order.leg and not order.is_terminal:
-        restate(work, order, leg, snapshot)
+    if not stale:
+        absorb_terms(work, order, snapshot, asked_ns)
     for execution in sighting.executions:
         book_trade(work, order, snapshot, execution)
     if stale:

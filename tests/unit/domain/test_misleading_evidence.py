@@ -6,7 +6,7 @@ from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import CancelOrder, LookupOrder, SubmitOrder
 from holdfast.domain.reports import Accepted, RefusalCode, Refused
 from holdfast.domain.values import Status
-from holdfast.testing.builders import DeskDriver
+from holdfast.testing.builders import DeskDriver, execution
 
 NEW_IDS = Capabilities(new_id_on_replace=True)
 
@@ -54,6 +54,18 @@ def test_a_larger_figure_replaces_the_one_that_waits() -> None:
     bench.say("canceled", cumulative=D(5))
     bench.advance(3_000)
     assert (bench.order().status, bench.order().filled_quantity) == (Status.CANCELED, 5)
+
+
+def test_a_poll_that_shows_a_larger_order_with_its_trade_completes_nothing() -> None:
+    """The broker made 10 of it 12, and one poll tells that and the trade of 10: two are still to
+    come (P3, scenario 102).
+    """
+    bench = DeskDriver()
+    bench.opened()
+    line = bench.snapshot(status=Status.PARTIAL_FILL, order_quantity=12, cumulative=10, stamp_ns=5)
+    bench.poll(line, executions=[("", "B1", execution("e1", "10"))])
+    order = bench.order()
+    assert (order.status, order.quantity) == (Status.PARTIAL_FILL, 12)
 
 
 def test_an_end_is_read_once_more_where_trades_are_not_listed() -> None:
