@@ -22,7 +22,7 @@ from holdfast.domain.group_asking import (
     open_group,
 )
 from holdfast.domain.group_events import ExitTerms
-from holdfast.domain.grouping import change_phase
+from holdfast.domain.group_phases import change_phase
 from holdfast.domain.inputs import (
     CancelPositionOrders,
     CloseGroup,
