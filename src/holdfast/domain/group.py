@@ -2,7 +2,7 @@
 
 Rule 1: a group changes its phase only along `PHASES`; a pair that is absent is illegal.
 Rule 2: like an order, a group changes by folding events alone. What it owes is arithmetic over
-what its orders traded; what it should do about that is decided in `group_phases.py` and `grouping.py`.
+what its orders traded; what follows from that is decided in `group_phases.py` and `grouping.py`.
 Rule 3: nothing here names a price, a broker or a wait.
 """
 
