@@ -5,20 +5,18 @@ where the reason for it goes: a trade is undone, or the entry behind an exit is 
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from holdfast.domain import events as e
 from holdfast.domain.alerts import raise_once
-from holdfast.domain.group import ENTRY, Group
+from holdfast.domain.group import ENTRY
 from holdfast.domain.order import Order
 from holdfast.domain.orphans import TRADES, sweep_orphans
 from holdfast.domain.shares import surpluses
-from holdfast.domain.values import ZERO, Side, add, neg, sub
+from holdfast.domain.values import Side, neg
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
-
-_Trade: TypeAlias = e.OrderFilled | e.ExecutionCorrected
 
 GROUP_FORGOTTEN: Final = "GROUP_FORGOTTEN"
 
@@ -37,7 +35,7 @@ def follow_trades(desk: "Desk", news: Iterable[e.AnyEvent]) -> None:
         if isinstance(event, e.ExecutionCorrected):
             if group is None or group.contingency == "close":
                 _give_back(desk, order.terms.symbol, order.terms.side)
-        elif group is not None and order.role == ENTRY and _was_ahead(desk, group, trades):
+        elif group is not None and order.role == ENTRY and group.ahead_ns == event.at_ns:
             _give_back(desk, group.symbol, group.side)
 
 
@@ -46,17 +44,6 @@ def _tell_forgotten(desk: "Desk", order: Order) -> None:
     symbol = order.terms.symbol
     text = f"{symbol}: order {order.client_order_id} filled after its group was forgotten; "
     raise_once(desk, GROUP_FORGOTTEN, f"{text}look at the position and protect it", symbol)
-
-
-def _was_ahead(desk: "Desk", group: Group, trades: Iterable[_Trade]) -> bool:
-    """Tell whether more was known of a group's exits than of its entry before these trades."""
-    grown = ZERO
-    for event in trades:
-        order = desk.order(event.number)
-        if isinstance(event, e.OrderFilled) and order is not None and order.group == group.group:
-            traded = event.execution.quantity
-            grown = add(grown, traded if order.role == ENTRY else neg(traded))
-    return sub(sub(group.entered, group.exited), grown) < 0
 
 
 def _give_back(desk: "Desk", symbol: str, side: Side) -> None:

@@ -180,7 +180,19 @@ def named(desk: "Desk", request: OrderRequest) -> tuple[Order | None, Order | No
         by_id = desk.find(request.client_order_id)
     if request.idempotency_key:
         by_key = desk.by_key(request.idempotency_key)
+        if by_key is None:
+            _check_groups(desk, request.idempotency_key)
     return by_id, by_key
+
+
+def _check_groups(desk: "Desk", key: str) -> None:
+    """Refuse the key of a group that has sent no order yet."""
+    groups = desk.state.stored.groups.values()
+    found = next((group for group in groups if group.key == key), None)
+    if found is not None:
+        raise IdempotencyConflict(
+            f"idempotency_key {key!r} belongs to group {found.group}; use a new key"
+        )
 
 
 def existing_order(

@@ -1,47 +1,42 @@
-"""What of a group is worth less than the least that can be ordered, and is at work nowhere.
+"""What of a group is too little to order: the broker has refused an exit for it, and by the
+instrument's figures it always will.
 
-Rule: nothing can be placed for dust, so that nothing is owed for it and nothing waits for it. What
-exits already work for is no dust: they may still close it.
+Rule: nothing is owed for dust and nothing waits for it. It takes both, the figures and a refusal:
+some brokers take less of an exit than their figures say, and what can be guarded is.
 """
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from holdfast.domain.group import EXIT, Group, Phase, covers
-from holdfast.domain.values import ZERO, add
+from holdfast.domain.group import EXIT, Group, Phase
+from holdfast.domain.group_pace import failures_now
+from holdfast.domain.quotes import fresh_quote
 
 if TYPE_CHECKING:
     from holdfast.domain.desk import Desk
 
 
-def without_dust(desk: "Desk", group: Group, share: Decimal) -> Decimal:
-    """Return what exits can be placed for, of whole lots that a group is to look after.
+def is_dust(desk: "Desk", group: Group, share: Decimal) -> bool:
+    """Tell whether no exit can be placed for what a group is to look after.
 
     What somebody closes is tried all the same, and what rides with an entry the broker sizes.
     """
     instrument = desk.instruments.get(group.symbol)
     if not share or instrument is None or not instrument.minimum_notional:
-        return share
-    price = _price(desk, group)
-    if group.contingency == "close" or price is None or instrument.can_order(share, price):
-        return share
+        return False
+    slot = group.slots.get(EXIT) if group.phase is Phase.FLATTENING else group.guard
+    if group.contingency == "close" or slot is None or not failures_now(desk, group, slot):
+        return False
     orders = [one for n in group.live if (one := desk.state.order(n)) is not None]
-    role = EXIT if group.phase is Phase.FLATTENING or group.guard is None else group.guard.role
-    at_work = ZERO
-    for order in orders:
-        if order.role == role:
-            at_work = add(at_work, covers(order))
-    is_held = at_work == share or any(order.rides == group.entry for order in orders if order.rides)
-    return share if is_held else ZERO
+    if any(order.rides == group.entry for order in orders if order.rides):
+        return False
+    return not any(instrument.can_order(share, price) for price in _prices(desk, group))
 
 
-def _price(desk: "Desk", group: Group) -> Decimal | None:
-    """Return the price at which an exit would be measured; None where nobody can tell."""
-    wanted = group.guard.exit if group.guard is not None else None
-    price = None
-    if wanted is not None and group.phase is not Phase.FLATTENING:
-        price = wanted.stop_price if wanted.stop_price is not None else wanted.limit_price
-    position = desk.positions.get(group.symbol)
-    if price is None and position is not None:
-        price = position.average_price
-    return price or None
+def _prices(desk: "Desk", group: Group) -> list[Decimal]:
+    """Return the prices at which an exit might be measured."""
+    prices = [each.exit.stop_price or each.exit.limit_price for each in group.wanted if each.exit]
+    position, quote = desk.positions.get(group.symbol), fresh_quote(desk, group.symbol)
+    prices.append(position.average_price if position is not None else None)
+    prices.append(quote.mark if quote is not None else None)
+    return [price for price in prices if price]

@@ -3,7 +3,8 @@
 Rule 1: whatever proves a later stage proves those before it: a fill before the acknowledgement
 first yields the inferred acceptance.
 Rule 2: where trades are not listed, an order that ended is asked for once more: an end tells
-nothing of a trade that it overtook, unless it comes with its figure.
+nothing of a trade that it overtook, unless it comes with its figure. Nor does a sum of ours that
+completes it, unless the broker says with it how large the order is: it may be for more by now.
 Rule 3: nothing is dropped silently: what contradicts the history becomes an anomaly.
 
 What this module does not know: how the evidence reached us, and what we still want from the order.
@@ -213,8 +214,21 @@ def end(
         work.out(kind(at_ns=work.now_ns, number=order.number, word=word, report_id=report_id, **at))
         if how == "rejected":
             anomaly(work, "REJECTED_AFTER_FILL", f"ended CANCELED on {word!r}", order.number)
-    if shown.cumulative is None and not work.capabilities.lists_executions:
+    if shown.cumulative is None:
+        read_again(work, order)
+
+
+def read_again(work: Work, order: Order) -> None:
+    """Ask for the final figure of an order that ended, where trades are not listed."""
+    if not work.capabilities.lists_executions:
         work.look_up(order, "its final figure")
+
+
+def doubt_sum(work: Work, order: Order, shown: Report | Snapshot) -> None:
+    """Read an order again that is full by our sum alone, after a trade or figure was counted."""
+    says_full = shown.full if isinstance(shown, Report) else shown.status in TERMINAL
+    if order.status is Status.FILLED and not says_full and shown.order_quantity is None:
+        read_again(work, order)
 
 
 _SAME_END: Final = {

@@ -120,7 +120,7 @@ def change_exit(group: Group, event: e.GroupExitChanged) -> None:
     """Want something else of a role, or nothing any more; what failed before is forgotten."""
     slot = _slot(group, event.role)
     slot.exit, slot.failures, slot.text = event.exit, 0, ""
-    slot.tried_ns = slot.repeats = 0
+    slot.mark, slot.repeats = None, 0
     follows = event.by == OURS and event.exit is not None and event.exit.trail is not None
     if not follows:  # what follows the market is no news
         did = "called_off" if event.exit is None else "changed"
@@ -132,7 +132,10 @@ def skip_time(group: Group, down_ns: int) -> None:
     """Leave out the time in which nobody could do anything."""
     group.since_ns += down_ns
     group.heard_ns += down_ns if group.heard_ns else 0
+    group.proved_ns += down_ns if group.proved_ns else 0
     group.naked_ns += down_ns if group.naked_ns else 0
+    for slot in group.slots.values():
+        slot.resumed_ns += down_ns if slot.resumed_ns else 0
 
 
 def join(group: Group, order: Order, due: Decimal | None) -> None:
@@ -164,7 +167,7 @@ def note(group: Group, order: Order, before: Decimal, *, doubted: bool, at_ns: i
     if grown and order.role == "entry" and any(slot.closed_ns for slot in group.slots.values()):
         group.proved_ns = at_ns  # what trades is open, and may be tried from now on
     if grown:
-        _count(group, order, grown)
+        _count(group, order, grown, at_ns)
     settled = order.status in TERMINAL and is_final(order)
     if settled and order.number in group.live:
         group.live.remove(order.number)
@@ -180,8 +183,10 @@ def is_doubtful(order: Order) -> bool:
     return any(wish.kind is not WishKind.CANCEL for wish in unknown)
 
 
-def _count(group: Group, order: Order, grown: Decimal) -> None:
+def _count(group: Group, order: Order, grown: Decimal, at_ns: int) -> None:
     if order.role == "entry":
+        if group.exited > group.entered:
+            group.ahead_ns = at_ns
         group.entered = add(group.entered, grown)
         for slot in group.slots.values():
             slot.closed_ns = 0  # what trades is open
@@ -221,7 +226,8 @@ def _count_failure(slot: Slot, at_ns: int) -> None:
 def note_acceptance(group: Group, order: Order) -> None:
     """A stop or target that the broker took ends the row of failures before it."""
     if order.role in _GUARDS:
-        _slot(group, order.role).failures = 0
+        slot = _slot(group, order.role)
+        slot.failures = slot.closed_ns = 0
 
 
 def note_trade(group: Group, before: Decimal, after: Decimal) -> None:

@@ -149,7 +149,7 @@ class Slot(Struct, gc=False, kw_only=True, omit_defaults=True):
 
     @property
     def is_shut(self) -> bool:
-        """Tell whether nothing was tried since the market was said to be closed."""
+        """Tell whether the last try met a closed market."""
         return self.closed_ns > 0 and self.closed_ns >= self.tried_ns
 
     def repeats_at(self, due: Decimal | None, now_ns: int) -> int | None:
@@ -177,13 +177,14 @@ class Group(Struct, kw_only=True, omit_defaults=True):
 
     `entered` and `exited` are what its entry and its exits traded, counting what is claimed and
     not booked yet; `excess` is what it traded beyond flat. `written_off` is what others closed of
-    it, and what it owed when it was closed. `is_asked` says that somebody wants it closed.
-    `live` are the orders that may still trade or whose final
-    figure is not known. `since_ns` is when the phase began; `heard_ns` when an order of unknown
-    outcome was last settled, `proved_ns` when its entry traded in a market that was said to be
-    closed. `asked` is what was wanted at first. `naked_ns` is when it began to be
-    unprotected, 0 while it is not; `unprotected_ns` is the time that it was so before, and
-    `longest_ns` the longest of it.
+    it, and what it owed when it was closed. `is_asked` says that somebody wants it closed. `live`
+    are the orders that may still trade or whose final figure is not known. `asked` is what was
+    wanted at first.
+    `since_ns` is when the phase began; `heard_ns` when an order of unknown outcome was last
+    settled, `proved_ns` when its entry traded in a market that was said to be closed, `ahead_ns`
+    when its entry last traded while its exits were known to have traded more. `naked_ns` is when it
+    began to be unprotected, 0 while it is not; `unprotected_ns` is the time that it was so before,
+    and `longest_ns` the longest of it.
     """
 
     group: int
@@ -203,6 +204,7 @@ class Group(Struct, kw_only=True, omit_defaults=True):
     since_ns: int = 0
     heard_ns: int = 0
     proved_ns: int = 0
+    ahead_ns: int = 0
     entered: Decimal = ZERO
     exited: Decimal = ZERO
     excess: Decimal = ZERO

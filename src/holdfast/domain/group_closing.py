@@ -56,7 +56,7 @@ def wind_up(desk: "Desk", group: Group) -> int | None:
         again_ns = earliest(again_ns, _warn_of_long(desk, group, quantity))
     if group.phase is not Phase.EXCESS or group.live or not quantity:
         return again_ns
-    return earliest(again_ns, _close(desk, group, UNDO, _other(group.side), quantity))
+    return earliest(again_ns, _close(desk, group, UNDO, group.side.opposite, quantity))
 
 
 def flatten(desk: "Desk", group: Group, due: Decimal) -> int | None:
@@ -165,9 +165,5 @@ def undoable(desk: "Desk", group: Group) -> Decimal:
     """Return what of a group's excess is there to be undone: no more than the position is off."""
     if not group.excess:
         return ZERO
-    off = closable(desk, group.symbol, _other(group.side))
+    off = closable(desk, group.symbol, group.side.opposite)
     return in_lots(desk, group.symbol, min(group.excess, off))
-
-
-def _other(side: Side) -> Side:
-    return Side.BUY if side is Side.SELL else Side.SELL

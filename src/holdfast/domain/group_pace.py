@@ -47,7 +47,9 @@ def does_not_last(desk: "Desk", slot: Slot, due: Decimal) -> bool:
 
 def failures_now(desk: "Desk", group: Group, slot: Slot) -> int:
     """Return a role's failures in a row; those before the market was last closed are forgiven."""
-    return 0 if was_closed(desk, group.symbol, slot.failed_ns) else slot.failures
+    if not slot.failures or was_closed(desk, group.symbol, slot.failed_ns):
+        return 0
+    return slot.failures
 
 
 def may_try(desk: "Desk", group: Group, slot: Slot, due: Decimal, attempts_max: int) -> int | None:

@@ -23,7 +23,7 @@ from holdfast.domain.group_pace import does_not_last, failures_now
 from holdfast.domain.hours import age_ns, is_open
 from holdfast.domain.legs import covered, is_halted, is_unclear, members
 from holdfast.domain.persons import OURS
-from holdfast.domain.shares import in_lots, shares, stakes, wants_anything
+from holdfast.domain.shares import in_lots, left_of, shares, stakes, wants_anything
 from holdfast.domain.values import ZERO
 from holdfast.domain.work import NS_PER_MS
 
@@ -66,7 +66,7 @@ def go_on(desk: "Desk", group: Group) -> None:
         if group.is_failing:
             text = f"{group.symbol}: group {group.group} is flattened, {reason}"
             raise_once(desk, UNPROTECTED, text, group.symbol)
-        elif group.phase is Phase.CLOSING and in_lots(desk, group.symbol, group.owed or ZERO):
+        elif group.phase is Phase.CLOSING:
             _tell_of_rest(desk, group, cause)
         elif group.phase is Phase.EXCESS:
             raise_once(desk, EXCESS, f"{group.symbol}: group {group.group}, {reason}", group.symbol)
@@ -75,12 +75,15 @@ def go_on(desk: "Desk", group: Group) -> None:
 
 def _tell_of_rest(desk: "Desk", group: Group, cause: Cause) -> None:
     """Tell people of what a group leaves bare; who called its exits off knows what it held then."""
+    left = left_of(desk, group) if group.owed is None else in_lots(desk, group.symbol, group.owed)
+    if not left:
+        return
     advice = "look at what others traded, and protect it"
     if not wants_anything(group):
         if cause is not Cause.ENDED:
             return
         advice = "its exits were called off before that filled, and nothing guards it"
-    text = f"{group.symbol}: group {group.group} ends though {group.owed} of it is left, as far as "
+    text = f"{group.symbol}: group {group.group} ends though {left} of it is left, as far as "
     raise_once(desk, UNPROTECTED, f"{text}its own trades tell; {advice}", group.symbol)
 
 
@@ -101,9 +104,12 @@ def _entering(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] |
     return Cause.ENDED, f"the entry is {entry.status if entry is not None else 'gone'}"
 
 
-def _exited(group: Group) -> tuple[Cause, str]:
-    if group.enters and not group.entered and group.entry in group.live:
-        return Cause.UNFILLED, "what the entry had filled was undone"
+def _exited(desk: "Desk", group: Group) -> tuple[Cause, str]:
+    if group.enters and group.entry in group.live:
+        if not group.entered:
+            return Cause.UNFILLED, "what the entry had filled was undone"
+        if left_of(desk, group):
+            return Cause.UNFILLED, "what the entry filled is too little to place an exit for"
     if not group.wanted:
         return Cause.EXITED, "its exits were called off"
     return Cause.EXITED, "nothing is left to protect"
@@ -111,7 +117,7 @@ def _exited(group: Group) -> tuple[Cause, str]:
 
 def _protecting(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
     if not stake:
-        return _exited(group)
+        return _exited(desk, group)
     due, covers = due_of(desk, group), covered(desk, group)
     if covers >= due:
         return Cause.COVERED, "all that it holds is covered"
@@ -153,7 +159,7 @@ def deadline_ns(desk: "Desk", group: Group) -> int | None:
 
 def _protected(desk: "Desk", group: Group, stake: Decimal) -> tuple[Cause, str] | None:
     if not stake:
-        return _exited(group)
+        return _exited(desk, group)
     due, covers = due_of(desk, group), covered(desk, group)
     if covers < due:
         return Cause.UNCOVERED, f"{covers} of {due} is covered"

@@ -86,11 +86,11 @@ def control(desk: "Desk", symbol: str) -> None:
         _write_off(desk, symbol)
         note_taken_over(desk, symbol)
     for group in desk.state.groups.of(symbol):
-        look_ns = _look(desk, group)
-        if look_ns is None:
+        again_ns = _look(desk, group)
+        if again_ns is None:
             desk.memo.group_ns.pop(group.group, None)
         else:
-            desk.memo.group_ns[group.group] = max(look_ns, desk.now_ns + NS_PER_MS)
+            desk.memo.group_ns[group.group] = max(again_ns, desk.now_ns + NS_PER_MS)
 
 
 def _write_off(desk: "Desk", symbol: str) -> None:

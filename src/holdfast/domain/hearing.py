@@ -130,7 +130,11 @@ def polled(desk: "Desk", given: inputs.Polled) -> None:
         listed.add(order.number)
         if _can_use(desk, snapshot, order):
             shown.append((order, usable(snapshot)))
-    lines = {order.number: snapshot for order, snapshot in shown} if given.executions else {}
+    lines = {
+        order.number: snapshot
+        for order, snapshot in shown
+        if given.executions and order.find_leg(snapshot.broker_order_id) is order.leg
+    }
     for wire_id, broker_order_id, execution in given.executions:
         said = Snapshot(wire_id=wire_id, broker_order_id=broker_order_id)
         order = _named(desk, said)

@@ -44,10 +44,10 @@ def look_ns(desk: "Desk", symbol: str) -> int:
 
     The minute is for a wall clock that is set meanwhile.
     """
-    retry_ns, session = desk.now_ns + CLOSED_RETRY_MS * NS_PER_MS, session_of(desk, symbol)
+    again_ns, session = desk.now_ns + CLOSED_RETRY_MS * NS_PER_MS, session_of(desk, symbol)
     if session is None or session.is_open(desk.wall_ns):
-        return retry_ns
-    return min(retry_ns, session.next_open_ns(desk.wall_ns) - desk.state.stored.wall_offset_ns)
+        return again_ns
+    return min(again_ns, session.next_open_ns(desk.wall_ns) - desk.state.stored.wall_offset_ns)
 
 
 def retry_ns(desk: "Desk", symbol: str, refused_ns: int) -> int:

@@ -13,7 +13,7 @@ Rule 4: a claim counts like a trade, so that protection does not wait for the ex
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from holdfast.domain.dust import without_dust
+from holdfast.domain.dust import is_dust
 from holdfast.domain.exposure import is_exit
 from holdfast.domain.group import ENTRY, EXIT, STOP, Group, Phase, covers
 from holdfast.domain.group_pace import next_try_ns
@@ -74,12 +74,18 @@ def stakes(desk: "Desk", symbol: str) -> dict[int, Decimal]:
 
 
 def _placeable(desk: "Desk", symbol: str, found: dict[int, Decimal]) -> dict[int, Decimal]:
-    """Return what exits can be placed for: whole lots that are worth enough."""
-    groups = {group.group: group for group in desk.state.groups.of(symbol)}
-    return {
-        number: without_dust(desk, groups[number], in_lots(desk, symbol, share))
-        for number, share in found.items()
-    }
+    """Return what exits can be placed for: whole lots that are no dust."""
+    lots = {number: in_lots(desk, symbol, share) for number, share in found.items()}
+    for group in desk.state.groups.of(symbol):
+        if is_dust(desk, group, lots[group.group]):
+            lots[group.group] = ZERO
+    return lots
+
+
+def left_of(desk: "Desk", group: Group) -> Decimal:
+    """Return what a group has of the position in whole lots, dust or not."""
+    found = _shared(desk, group.symbol, before_closing=True)
+    return in_lots(desk, group.symbol, found.get(group.group, ZERO))
 
 
 def taken_over(desk: "Desk", symbol: str) -> dict[int, Decimal]:

@@ -8,7 +8,8 @@ the answer to that question is believed.
 Rule 4: a snapshot without "pending" answers a request that the broker had acknowledged; of one
 that is only on its way it proves nothing.
 Rule 5: an order that ended comes back only if the broker, asked twice by its own id after the
-quiet period, shows it working with a newer stamp.
+quiet period, shows it working with a newer stamp. An answer from before that makes it exposure,
+and is asked for again.
 """
 
 from decimal import Decimal
@@ -19,6 +20,7 @@ from holdfast.domain.executions import Leg
 from holdfast.domain.facts import (
     acknowledge,
     confirm_replace,
+    doubt_sum,
     end,
     end_broker_order,
     imply_acceptance,
@@ -94,6 +96,7 @@ def release(work: Work, order: Order) -> None:
         return
     work.out(e.SnapshotReleased(at_ns=work.now_ns, number=order.number))
     book_difference(work, order, snapshot)
+    doubt_sum(work, order, snapshot)
     is_figure_only = snapshot.status is None and not snapshot.word  # of a trade report: see `claim`
     if not is_figure_only and not _is_stale(order, snapshot, 0):
         _settle(work, order, snapshot, work.now_ns)
@@ -143,7 +146,10 @@ def _is_newer_than_end(order: Order, snapshot: Snapshot) -> bool:
 
 def _confirm_alive(work: Work, order: Order, snapshot: Snapshot, asked_ns: int) -> None:
     quiet = work.settings.quiet_ms * NS_PER_MS
-    if asked_ns < order.completed_ns + quiet or not _is_newer_than_end(order, snapshot):
+    if not _is_newer_than_end(order, snapshot):
+        return
+    if asked_ns < order.completed_ns + quiet:  # asked again: no poll may ever list it
+        show_alive(work, order, snapshot.broker_order_id, snapshot.stamp_ns)
         return
     times = (order.alive or 0) + 1
     if times < _ALIVE_ANSWERS:

@@ -13,7 +13,7 @@ from holdfast.domain.positions import Position
 from holdfast.domain.tallies import Tallies
 
 # Raised with every change of meaning in what `dump` writes; another number is folded anew.
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 
 class Stored(Struct, kw_only=True, omit_defaults=True):

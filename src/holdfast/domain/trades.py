@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.domain import events as e
 from holdfast.domain.executions import Leg
-from holdfast.domain.facts import imply_acceptance, meet, restate_by, show_alive
+from holdfast.domain.facts import doubt_sum, imply_acceptance, meet, restate_by, show_alive
 from holdfast.domain.order import Order
 from holdfast.domain.reports import Execution, Report, ReportKind, Snapshot
 from holdfast.domain.values import ZERO, Status
@@ -91,8 +91,10 @@ def trade(work: Work, order: Order, report: Report) -> None:
         anomaly(work, "UNUSABLE_TRADE", text, order.number)
         return
     _restate_before_trade(work, order, report)
-    if book_trade(work, order, report, report.execution) and report.cumulative is not None:
-        claim(work, order, report)
+    if book_trade(work, order, report, report.execution):
+        if report.cumulative is not None:
+            claim(work, order, report)
+        doubt_sum(work, order, report)
 
 
 def _restate_before_trade(work: Work, order: Order, report: Report) -> None:
@@ -185,6 +187,7 @@ def amended(work: Work, order: Order, report: Report) -> None:
         work.look_up(order, "a bust or correction of what may only be inferred")
     if new.quantity:
         check_fill(work, order, before, report.broker_order_id, root)
+        doubt_sum(work, order, report)
     if order.is_working:
         restate_by(work, order, report)
         if before is Status.FILLED:

@@ -142,7 +142,7 @@ def _stay(desk: "Desk", group: Group, wanted: ExitTerms, works: Order, text: str
     stop, limit = works.asked_prices
     trail = works.asked.trail if stop is None else wanted.trail
     before = ExitTerms(role=wanted.role, stop_price=stop, limit_price=limit, trail=trail)
-    if before == wanted:
+    if before == wanted or not (works.is_working or _may_stand(desk, group, before)):
         return
     asked, stays = _where(wanted), _where(before)
     reason = f"the broker refused it {asked}: {text}"
@@ -150,6 +150,15 @@ def _stay(desk: "Desk", group: Group, wanted: ExitTerms, works: Order, text: str
     desk.memo.trailed_ns[group.group] = desk.now_ns + TRAIL_REFUSED_MS * NS_PER_MS
     told = f"{group.symbol}: the {wanted.role} of group {group.group} stays {stays}, as {reason}"
     raise_once(desk, EXIT_NOT_MOVED, told[:500], group.symbol)
+
+
+def _may_stand(desk: "Desk", group: Group, wanted: ExitTerms) -> bool:
+    """Tell whether an exit could be placed where it was, as far as a quote tells."""
+    try:
+        check_market(group.side, (wanted,), fresh_quote(desk, group.symbol))
+    except InputError:
+        return False
+    return True
 
 
 def _where(wanted: ExitTerms) -> str:

@@ -150,3 +150,69 @@ def test_a_figure_that_its_successor_carries_counts_once() -> None:
     )
     bench.advance(GRACE_MS)
     assert bench.position().quantity == 3
+
+
+def test_a_sum_that_completes_an_order_is_asked_about_once() -> None:
+    """The broker made ten into twelve and nobody was told; what traded beyond counts (P3, P5)."""
+    bench = opened()
+    bench.trade("e1", 10, cumulative=D(10))
+    assert (bench.order().status, questions(bench)) == (Status.FILLED, 1)
+    bench.look(bench.snapshot(status=Status.FILLED, order_quantity=12, cumulative=12))
+    bench.advance(GRACE_MS)
+    assert (bench.order().status, bench.position().quantity) == (Status.FILLED, 12)
+    bench.advance(600_000)
+    assert questions(bench) == 1
+    assert bench.refolded().dump() == bench.desk.dump()
+
+
+def test_a_claim_that_completes_an_order_is_asked_about() -> None:
+    """A trade of two counts ten with those before it, and of more it says nothing (P3)."""
+    bench = opened()
+    bench.trade("e2", 2, cumulative=D(10))
+    bench.advance(GRACE_MS)
+    assert (bench.order().status, questions(bench)) == (Status.FILLED, 1)
+    bench.look(bench.snapshot(status=Status.FILLED, order_quantity=12, cumulative=12))
+    bench.advance(GRACE_MS)
+    assert bench.position().quantity == 12
+
+
+def test_a_correction_that_completes_an_order_is_asked_about() -> None:
+    """Eight were ten: whether that is all of it, only the broker knows (P3, P5)."""
+    bench = opened()
+    bench.trade("e1", 8, cumulative=D(8))
+    bench.correct("e1", "e2", 10)
+    assert (bench.order().status, questions(bench)) == (Status.FILLED, 1)
+
+
+@pytest.mark.parametrize("told", [{"full": True}, {"order_quantity": D(10)}])
+def test_a_trade_that_tells_the_end_itself_is_not_asked_about(told: dict[str, object]) -> None:
+    """It says that it is the last one, or for how much the order is: that costs no call."""
+    bench = opened()
+    bench.trade("e1", 10, cumulative=D(10), **told)
+    bench.advance(60_000)
+    assert (bench.order().status, questions(bench)) == (Status.FILLED, 0)
+
+
+def test_where_trades_are_listed_a_full_order_is_not_asked_about() -> None:
+    """What traded beyond comes with the next poll: no question per order."""
+    bench = opened(Capabilities())
+    bench.trade("e1", 10, cumulative=D(10))
+    bench.advance(60_000)
+    assert (bench.order().status, questions(bench)) == (Status.FILLED, 0)
+
+
+def test_an_order_that_works_beyond_our_sum_is_asked_about_until_it_ended() -> None:
+    """Full by our sum, and the answer at once shows two more to fill; they fill, and no word of
+    it arrives (P3, P4).
+    """
+    bench = opened()
+    bench.trade("e1", 10, cumulative=D(10))
+    works = bench.snapshot(status=Status.PARTIAL_FILL, order_quantity=12, cumulative=10)
+    bench.look(works)
+    bench.advance(60_000)
+    assert questions(bench) > 1
+    bench.look(bench.snapshot(status=Status.FILLED, order_quantity=12, cumulative=12))
+    bench.advance(GRACE_MS)
+    order = bench.order()
+    assert (order.status, order.is_settled) == (Status.FILLED, True)
+    assert bench.position().quantity == 12

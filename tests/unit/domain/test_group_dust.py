@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from holdfast.domain.effects import CancelOrder, ReplaceOrder, SubmitOrder
-from holdfast.domain.inputs import ClosePosition
+from holdfast.domain.inputs import ClosePosition, Protect
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import Outcome, Refused
 from holdfast.testing.brokered import BROKER_KINDS, BrokeredDesk
@@ -23,7 +23,8 @@ class Choosy(BrokeredDesk):
         call = self.broker.call
 
         def choosing(effect: SubmitOrder | CancelOrder | ReplaceOrder) -> Outcome:
-            if isinstance(effect, SubmitOrder) and effect.role != "entry":
+            is_entry = isinstance(effect, SubmitOrder) and effect.role == "entry"
+            if isinstance(effect, SubmitOrder | ReplaceOrder) and not is_entry:
                 assert effect.terms.quantity is not None
                 if effect.terms.quantity * 95 < LEAST:
                     return TOO_SMALL
@@ -33,13 +34,15 @@ class Choosy(BrokeredDesk):
 
 
 def test_a_first_fill_that_is_too_small_to_protect_waits_for_the_next() -> None:
-    """Nothing is placed for 0.05 units, the entry stays, and all is covered once it fills more."""
+    """The broker refuses a stop for 0.05 units: that is not tried again, the entry stays, and all
+    is covered once it fills more.
+    """
     bench = Choosy()
     bench.bracket(quantity="3", entry_timeout_ms=0)
     bench.fill("entry", "0.05")
     bench.advance(60_000)
     assert (bench.group().phase, bench.working()) == ("entering", {"entry": Decimal("2.95")})
-    assert ("submit", "stop") not in bench.calls
+    assert bench.calls.count(("submit", "stop")) == 1
     bench.fill("entry", "0.10")
     assert bench.working() == {
         "entry": Decimal("2.85"),
@@ -49,8 +52,8 @@ def test_a_first_fill_that_is_too_small_to_protect_waits_for_the_next() -> None:
 
 
 def test_dust_that_an_entry_leaves_is_told_and_blocks_nobody() -> None:
-    """The entry times out with 0.05 filled: people are told of what is left, nothing is tried, and
-    another bracket is taken (P6, P10).
+    """The entry times out with 0.05 filled: people are told of what is left, nobody tries to sell
+    it, and another bracket is taken (P6, P10).
     """
     bench = Choosy()
     bench.bracket(quantity="3", entry_timeout_ms=5_000)
@@ -99,6 +102,37 @@ def test_less_than_a_lot_that_a_fee_left_alarms_nobody() -> None:
     bench.fill("target", "0.99", "110")
     bench.advance(10_000)
     assert (bench.group().phase, bench.alerts()) == ("closed", [])
+
+
+def test_what_the_figures_call_dust_is_guarded_where_the_broker_takes_it() -> None:
+    """The broker takes stops for less than the instrument's figure says (P6)."""
+    bench = BrokeredDesk(instruments=(Instrument.of("X", lot="0.01", minimum_notional=LEAST),))
+    bench.bracket(quantity="3", entry_timeout_ms=0)
+    bench.fill("entry", "0.05")
+    assert (bench.group().phase, bench.working()["stop"]) == ("protected", Decimal("0.05"))
+
+
+def test_what_can_be_sold_at_the_market_is_no_dust() -> None:
+    """Three are worth 300 as bought and 285 at their stop, the least is 290: the broker refuses
+    the stop, and they are sold (P6).
+    """
+    bench = BrokeredDesk(instruments=(Instrument.of("X", minimum_notional="290"),))
+    bench.break_next("submit", "stop", *[TOO_SMALL] * 100)
+    bench.bracket(quantity="3")
+    bench.fill("entry", "3")
+    bench.advance(10_000)
+    assert bench.sent("exit") == [("sell", 3)]
+
+
+def test_dust_that_follows_the_position_is_told() -> None:
+    """A stop for what is held cannot be placed any more after most was sold: people hear of it."""
+    bench = Choosy()
+    bench.buy("3")
+    bench.ask(Protect(symbol="X", role="stop", stop_price="95"))
+    bench.trade_outside("sell", "2.95")
+    bench.advance(60_000)
+    assert (bench.group().phase, bench.working()) == ("closed", {})
+    assert bench.alerts() == ["UNPROTECTED"]
 
 
 def test_dust_that_somebody_closes_is_tried() -> None:
