@@ -303,3 +303,15 @@ def test_loose_stops_and_targets_are_what_they_look_like() -> None:
     found = {kind: call_off(bench, kind).numbers for kind in ("stop", "target", "entry")}
     named = {"stop": stop, "target": target, "entry": entry}
     assert found == {kind: (order.number,) for kind, order in named.items()}
+
+
+def test_the_key_of_a_close_that_waits_is_no_other_order_s() -> None:
+    """Nothing went out for it yet, and an order under its key is another request (scenario 35)."""
+    bench = BrokeredDesk()
+    bench.buy(10)
+    bench.desk.memo.reconciled = False
+    bench.ask(ClosePosition(symbol="X", quantity="5", idempotency_key="mine"))
+    assert bench.sent("exit") == []
+    terms: dict[str, Any] = {"order_type": "market", "idempotency_key": "mine"}
+    again = partial(bench.submit, "sell", "3", reduce_only=True, **terms)
+    assert "belongs to group 1" in untouched(bench, again, IdempotencyConflict)

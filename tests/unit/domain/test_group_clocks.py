@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.hours import CLOSED_RETRY_MS
-from holdfast.domain.inputs import CloseGroup, Replace, Resolve
+from holdfast.domain.inputs import CloseGroup, Protect, Replace, Resolve
 from holdfast.domain.order import Order
 from holdfast.domain.policies import GroupRules
 from holdfast.domain.reports import Outcome, RefusalCode, Refused
@@ -13,6 +13,7 @@ from holdfast.errors import OrderRefused
 from holdfast.testing.brokered import BrokeredDesk, lost
 
 CLOSED = Refused(text="stops only in regular hours", code=RefusalCode.MARKET_CLOSED)
+NO = Refused(text="not this one")
 BOUND_MS = GroupRules().unprotected_max_ms
 HOUR_MS = 3_600_000
 BOTH = {"stop": 3, "target": 3}
@@ -117,6 +118,40 @@ def test_a_fill_proves_that_the_market_is_open() -> None:
     bench.advance(BOUND_MS)
     assert (bench.group().phase, bench.group().cause) == ("flattening", "too_long")
     assert bench.working() == {"exit": 2}
+
+
+def test_a_market_that_was_closed_once_stops_no_later_clock() -> None:
+    """An hour ago the stop was refused because the market was closed. Now every stop is refused,
+    and somebody moves it each second: at the bound the position is sold (P6).
+    """
+    bench = BrokeredDesk(Capabilities(native_replace=False))
+    bench.buy(3)
+    bench.break_next("submit", "stop", CLOSED)
+    bench.ask(Protect(symbol="X", role="stop", stop_price="90"))
+    bench.advance(HOUR_MS)
+    assert bench.group().phase == "protected"
+    bench.break_next("submit", "stop", *[NO] * 1_000)
+    bench.end("stop")
+    for second in range(BOUND_MS // 1_000):
+        assert bench.group().phase == "protecting"
+        bench.ask(Protect(symbol="X", role="stop", stop_price=str(80 + second)))
+        bench.advance(1_000)
+    assert bench.group().phase == "flattening"
+
+
+def test_a_start_gives_a_stop_that_was_just_tried_again_its_time() -> None:
+    """The market opens, the first stop is refused, and the process is down for a minute: that is
+    not counted, and the next stop works (P6).
+    """
+    bench = BrokeredDesk()
+    bench.break_next("submit", "stop", CLOSED, NO)
+    bench.bracket()
+    bench.fill("entry", 3)
+    bench.advance(CLOSED_RETRY_MS + 100)
+    assert bench.group().slot("stop").resumed_ns
+    bench.crash(down_ms=60_000)
+    bench.advance(5_000)
+    assert (bench.working(), bench.sent("exit")) == (BOTH, [])
 
 
 # A person's word is final.

@@ -303,3 +303,20 @@ def test_a_stop_that_somebody_asked_for_again_stays_where_the_broker_took_it() -
     bench.advance(30_000)
     assert (bench.working(), price(bench, "stop"), wanted(bench, "stop")) == ({"stop": 3}, 95, 95)
     assert "EXIT_NOT_MOVED" in bench.alerts()
+
+
+def test_a_refused_move_does_not_go_back_to_where_the_market_has_been() -> None:
+    """The stop at 95 ended, the market is at 93, and the broker is busy when it is to go to 90: it
+    is tried there again, never at 95 (P6).
+    """
+    bench = BrokeredDesk(Capabilities(native_replace=False))
+    bench.buy(3)
+    bench.quote(bid="100", ask="100")
+    bench.ask(Protect(symbol="X", role="stop", stop_price="95"))
+    bench.break_next("submit", "stop", NO, Refused(text="too many requests"))
+    bench.quote(bid="96", ask="96")
+    bench.end("stop")
+    bench.quote(bid="93", ask="93")
+    bench.ask(Protect(symbol="X", role="stop", stop_price="90"))
+    bench.advance(5_000)
+    assert bench.held("stop").stop_price == 90

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from holdfast.domain.events import GroupReduced
-from holdfast.domain.inputs import CloseGroup, ClosePosition, SeenElsewhere
+from holdfast.domain.inputs import CloseGroup, ClosePosition, Polled, SeenElsewhere
 from holdfast.domain.instruments import Instrument
 from holdfast.domain.reports import ReportKind
 from holdfast.domain.values import Side
@@ -221,3 +221,24 @@ def test_a_group_that_ends_with_nothing_left_says_nothing() -> None:
     other.advance(10_000)
     assert (bench.group().phase, other.group().phase) == ("closed", "closed")
     assert bench.alerts() + other.alerts() == []
+
+
+def test_executions_of_a_figure_that_counted_wake_no_group_that_ended() -> None:
+    """A poll tells that a second bracket's entry filled three, and its executions come only after
+    its target traded one: the first bracket, whose units somebody sold, stays closed (P3).
+    """
+    bench = protected()
+    bench.trade_outside("sell", 3)
+    bench.advance(5_000)
+    bench.buy(3)
+    bench.bracket(quantity="5", entry_timeout_ms=0)
+    bench.is_deaf = True
+    bench.fill("entry", 3, group=2)
+    bench.is_deaf = False
+    snapshots, _ = bench.broker.listing()
+    bench.ask(Polled(asked_ns=bench.now_ns, snapshots=snapshots, executions=(), complete=True))
+    assert bench.group(2).entered == 3
+    bench.fill("target", 1, 110, group=2)
+    bench.reconcile()
+    bench.advance(5_000)
+    assert (bench.group(1).phase, bench.working(1)) == ("closed", {})
