@@ -223,15 +223,30 @@ def test_a_group_that_ends_with_nothing_left_says_nothing() -> None:
     assert bench.alerts() + other.alerts() == []
 
 
-def test_executions_of_a_figure_that_counted_wake_no_group_that_ended() -> None:
-    """A poll tells that a second bracket's entry filled three, and its executions come only after
-    its target traded one: the first bracket, whose units somebody sold, stays closed (P3).
-    """
+def sold_and_bought_again() -> BrokeredDesk:
+    """A bracket whose three somebody sold, three bought by a plain order, and a second bracket."""
     bench = protected()
     bench.trade_outside("sell", 3)
     bench.advance(5_000)
     bench.buy(3)
     bench.bracket(quantity="5", entry_timeout_ms=0)
+    return bench
+
+
+def test_what_another_entry_fills_wakes_no_group_that_ended() -> None:
+    """The plain units are nobody's: a fill of the second bracket gives them to no group (P3)."""
+    bench = sold_and_bought_again()
+    bench.fill("entry", 3, group=2)
+    bench.fill("target", 1, 110, group=2)
+    bench.advance(5_000)
+    assert (bench.group(1).phase, bench.working(1)) == ("closed", {})
+
+
+def test_executions_of_a_figure_that_counted_wake_no_group_that_ended() -> None:
+    """A poll tells that a second bracket's entry filled three, and its executions come only after
+    its target traded one: the first bracket, whose units somebody sold, stays closed (P3).
+    """
+    bench = sold_and_bought_again()
     bench.is_deaf = True
     bench.fill("entry", 3, group=2)
     bench.is_deaf = False
