@@ -1,6 +1,7 @@
 """What filled before an end that does not say so: asked for once where trades are not listed."""
 
 from decimal import Decimal as D
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_a_correction_that_completes_an_order_is_asked_about() -> None:
 
 
 @pytest.mark.parametrize("told", [{"full": True}, {"order_quantity": D(10)}])
-def test_a_trade_that_tells_the_end_itself_is_not_asked_about(told: dict[str, object]) -> None:
+def test_a_trade_that_tells_the_end_itself_is_not_asked_about(told: dict[str, Any]) -> None:
     """It says that it is the last one, or for how much the order is: that costs no call."""
     bench = opened()
     bench.trade("e1", 10, cumulative=D(10), **told)
