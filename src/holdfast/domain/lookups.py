@@ -73,8 +73,11 @@ def _is_open(order: Order) -> bool:
 
 
 def _is_too_early(work: Work, order: Order, looked: Looked) -> bool:
-    """Tell whether an answer is from before an end, so that it lacks what traded meanwhile."""
-    if work.capabilities.lists_executions:
+    """Tell whether an answer is from before an end, so that it lacks what traded meanwhile.
+
+    What never was an order at the broker has traded nothing.
+    """
+    if work.capabilities.lists_executions or order.status is Status.FAILED:
         return False
     shown = [one.snapshot for one in looked.result.sightings if is_working(one.snapshot)]
     if any(order.find_leg(one.broker_order_id) is not order.leg for one in shown):

@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.domain.capabilities import Capabilities
 from holdfast.domain.effects import LookupOrder
-from holdfast.domain.reports import Accepted, RefusalCode
+from holdfast.domain.reports import Accepted, RefusalCode, Unknown
 from holdfast.domain.values import Status
 from holdfast.testing.builders import DeskDriver
 
@@ -217,3 +217,14 @@ def test_an_order_that_works_beyond_our_sum_is_asked_about_until_it_ended() -> N
     order = bench.order()
     assert (order.status, order.is_settled) == (Status.FILLED, True)
     assert bench.position().quantity == 12
+
+
+def test_an_order_that_never_was_is_not_asked_about_again() -> None:
+    """Proven absent it failed, and nothing can have traded: whoever waits for it goes on (P6)."""
+    bench = DeskDriver(capabilities=Capabilities(lists_executions=False, unique_ids="none"))
+    bench.submit()
+    bench.answer(Unknown(text="timeout"))
+    bench.advance(30_000)
+    bench.look(asked_ms_ago=1)
+    order = bench.order()
+    assert (order.status, order.lookup) == (Status.FAILED, None)
